@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# 'make' alone is an ordinary out-of-tree build against KDIR. The other targets
+# run in a build root of their own, which 'make setup' makes once and keeps
+# outside the checkout, and in a virtual machine that boots a stock kernel.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+KERNEL ?= 7.3
+FILE ?= /bin/bash
+
+export KERNEL FILE CMD TESTS TEST_TIMEOUT MODULE_PARAMS RUST_IPC_KUNIT
+export ACCEL ICOUNT CPUS MEMORY QEMU QEMU_ARGS DEBIAN_MIRROR RUST_IPC_ROOT
+
+# Where KDIR's kernel can take the module, lint and documentation use it too;
+# anywhere else they use the build root.
+kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
+
+.DEFAULT_GOAL := modules
+.PHONY: modules modules_install clean distclean help preflight setup build \
+	selftests user check fmt symbols test run bench vm doc rust-analyzer
+
+modules: preflight
+	$(kbuild) modules
+
+modules_install: preflight
+	$(kbuild) modules_install
+
+preflight:
+	@tools/preflight $(KDIR)
+
+clean:
+	@if [ -e $(KDIR)/Makefile ]; then $(kbuild) clean; fi
+	rm -rf build rust-project.json
+
+setup:
+	@tools/setup
+
+build:
+	@tools/build module
+
+selftests user:
+	@tools/build $@
+
+check:
+	@tools/check
+
+fmt:
+	@tools/check --fix-format
+
+symbols: build
+	@tools/in-root tools/check-symbols build/module/rust_ipc.ko --update
+
+test:
+	@tools/test
+
+run:
+	@tools/demo
+
+bench:
+	@bench/run.sh $(ARGS)
+
+vm:
+	@tools/machine
+
+doc:
+	@tools/doc
+
+rust-analyzer:
+	@tools/rust-analyzer $(KDIR)
+
+help:
+	@echo 'The module, against an installed kernel:'
+	@echo '  make                 build rust_ipc.ko against KDIR (the running kernel)'
+	@echo '  make modules_install install it there (as root; then: depmod)'
+	@echo '  make clean           remove everything that was built'
+	@echo
+	@echo 'In a build root of its own (made on first use, then kept in the cache):'
+	@echo '  make setup           make the build root'
+	@echo '  make build           build build/module/rust_ipc.ko'
+	@echo '  make test            lint gate, host tests, and the selftests in a virtual machine'
+	@echo '  make run             pass a file through the driver in a virtual machine'
+	@echo '  make bench           what messages cost, beside the C driver, pipes and sockets'
+	@echo '                       (ARGS=-q: a quick look)'
+	@echo '  make vm              a shell in a virtual machine with module, tests and programs'
+	@echo '  make check           the lint gate alone: format, clippy, scripts, licences'
+	@echo '  make fmt             format the Rust sources'
+	@echo '  make doc             rustdoc of the module, into build/doc'
+	@echo '  make rust-analyzer   write rust-project.json'
+	@echo '  make selftests user  build the tests, the user programs'
+	@echo '  make symbols         write down which C symbols the module needs'
+	@echo
+	@echo 'Variables:'
+	@echo '  KDIR=DIR             kernel build directory ($(KDIR))'
+	@echo '  KERNEL=7.3           kernel series or release for the build root'
+	@echo '  FILE=PATH            the file for make run ($(FILE))'
+	@echo '  TESTS="NAME..."      only these test programs (make test)'
+	@echo '  CMD="COMMAND"        run it in the machine instead of a shell (make vm)'
+	@echo '  MODULE_PARAMS="K=V"  module parameters in the machine'
+	@echo '  ACCEL=kvm ICOUNT=1 CPUS=2 MEMORY=2048 TEST_TIMEOUT=120 QEMU=... QEMU_ARGS=...'
+	@echo '                       the machine (tools/vm/run --help says more)'
+	@echo '  RUST_IPC_KUNIT=1     build the KUnit suites in'

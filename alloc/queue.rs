@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work queues that share an arena.
+//!
+//! A process has many queues (its own, one a thread, one a node) of which most are empty at any
+//! time, and everything that is queued must be queueable where nothing may be allocated. Here all
+//! queues of one owner live in one [`Arena`]: a queue is a sentinel slot of it, an item another
+//! slot, and both are linked in a ring by index. An item can be taken out of the middle, as its
+//! [`Position`] says where it is, and a [`Ticket`] reserves a slot for something that will have to
+//! be queued without fail.
+//!
+//! [`Queue`] and [`Position`] are plain values with a generation: what has gone reads as empty or
+//! absent, and never as whatever took its slot. A slot's generation comes round after 2^32 uses of
+//! that slot; a `Position` is to be forgotten when its item is taken, the generation is there so
+//! that forgetting to is harmless.
+
+use super::{
+    slab::{self, Slab, NONE},
+    storage::{Heap, Storage},
+};
+
+/// Slots of a chunk: 512 bytes for items of 16.
+const SLOTS: usize = 14;
+/// Children of a chunk.
+const FANOUT: usize = 8;
+
+/// Memory for an [`Arena`].
+pub(crate) type Chunk<W, S = Heap> = super::Chunk<Slot<W>, S, SLOTS, FANOUT>;
+
+/// Slots that one [`Chunk`] adds.
+#[cfg(any(test, rust_ipc_kunit))]
+pub(super) const CHUNK_SLOTS: usize = SLOTS;
+
+/// Allocates memory for an [`Arena`].
+///
+/// May sleep if `flags` say so.
+#[cfg(not(rust_ipc_host))]
+pub(crate) fn new_chunk<W>(
+    flags: kernel::alloc::Flags,
+) -> Result<kernel::alloc::KBox<Chunk<W>>, kernel::alloc::AllocError> {
+    Chunk::new(flags)
+}
+
+/// A queue of an [`Arena`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Queue {
+    sentinel: u32,
+    generation: u32,
+}
+
+/// The place of an item in a queue of an [`Arena`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Position {
+    index: u32,
+    generation: u32,
+}
+
+/// A slot set aside in one [`Arena`].
+///
+/// To be given to [`Arena::push_back_with`], [`Arena::new_queue_with`] or [`Arena::release`] of the
+/// arena that it is from; one that is dropped instead keeps its slot from being used.
+#[must_use = "a ticket that is dropped keeps its slot from being used"]
+#[derive(Debug)]
+pub(crate) struct Ticket(());
+
+enum Content<W> {
+    Vacant,
+    Sentinel,
+    Item(W),
+}
+
+/// A slot of an [`Arena`].
+pub(crate) struct Slot<W> {
+    content: Content<W>,
+    next: u32,
+    previous: u32,
+    /// Counts the uses of the slot.
+    generation: u32,
+}
+
+impl<W> slab::Slot for Slot<W> {
+    const VACANT: Self = Self {
+        content: Content::Vacant,
+        next: NONE,
+        previous: NONE,
+        generation: 0,
+    };
+
+    fn next_vacant(&self) -> u32 {
+        self.next
+    }
+
+    fn set_vacant(&mut self, next: u32) {
+        self.generation = self.generation.wrapping_add(1);
+        self.next = next;
+        self.previous = NONE;
+    }
+}
+
+/// Queues of `W`s that share memory.
+///
+/// # Invariants
+///
+/// - The slots that are in use form rings by `next` and `previous`. A ring has at most one
+///   sentinel; one without is a single item (see [`Arena::push_back_with`]).
+/// - `reserved` is at most the number of vacant slots.
+pub(crate) struct Arena<W, S: Storage = Heap> {
+    slots: Slab<Slot<W>, SLOTS, FANOUT, S>,
+    reserved: u32,
+}
+
+impl<W, S: Storage> Arena<W, S> {
+    /// Creates an arena without queues and without memory.
+    pub(crate) const fn new() -> Self {
+        Self {
+            slots: Slab::new(),
+            reserved: 0,
+        }
+    }
+
+    /// Whether fewer than `count` slots could be taken (an item, a queue, a ticket take one each).
+    pub(crate) fn needs_memory(&self, count: usize) -> bool {
+        (self.unreserved() as usize) < count
+    }
+
+    /// Adds the slots of a chunk.
+    ///
+    /// O(1). The chunk is dropped if there can be no more, which takes 2^32 slots.
+    pub(crate) fn provide(&mut self, chunk: S::Box<Chunk<W, S>>) {
+        drop(self.slots.provide(chunk));
+    }
+
+    /// Creates a queue. [`None`] without a slot for it.
+    pub(crate) fn new_queue(&mut self) -> Option<Queue> {
+        self.reserve().map(|ticket| self.new_queue_with(ticket))
+    }
+
+    /// Creates a queue in a slot set aside.
+    pub(crate) fn new_queue_with(&mut self, ticket: Ticket) -> Queue {
+        let (sentinel, generation) = self.fill(Content::Sentinel, ticket);
+        Queue {
+            sentinel,
+            generation,
+        }
+    }
+
+    /// Removes a queue. Says whether it did: a queue that is not empty stays.
+    pub(crate) fn free_queue(&mut self, queue: Queue) -> bool {
+        let is_free = self.is_queue(queue) && self.is_empty(queue);
+        if is_free {
+            if let Some(slot) = self.slots.get_mut(queue.sentinel) {
+                slot.content = Content::Vacant;
+            }
+            self.slots.put(queue.sentinel);
+        }
+        is_free
+    }
+
+    /// Sets a slot aside. [`None`] if all are in use or set aside.
+    pub(crate) fn reserve(&mut self) -> Option<Ticket> {
+        if self.unreserved() == 0 {
+            return None;
+        }
+        self.reserved += 1;
+        Some(Ticket(()))
+    }
+
+    /// Lets others use the slot set aside.
+    pub(crate) fn release(&mut self, ticket: Ticket) {
+        let Ticket(()) = ticket;
+        self.reserved = self.reserved.saturating_sub(1);
+    }
+
+    /// Adds an item at the end of `queue`. Gives it back without a slot for it, or if the queue has
+    /// been freed.
+    pub(crate) fn push_back(&mut self, queue: Queue, item: W) -> Result<Position, W> {
+        self.push(queue, item, false)
+    }
+
+    /// Adds an item at the front of `queue`. Gives it back without a slot for it, or if the queue
+    /// has been freed.
+    pub(crate) fn push_front(&mut self, queue: Queue, item: W) -> Result<Position, W> {
+        self.push(queue, item, true)
+    }
+
+    /// Adds an item at the end of `queue`, in a slot set aside.
+    ///
+    /// If the queue has been freed, the item is kept in no queue, where [`Arena::remove`] finds it.
+    pub(crate) fn push_back_with(&mut self, queue: Queue, item: W, ticket: Ticket) -> Position {
+        let (index, generation) = self.fill(Content::Item(item), ticket);
+        if self.is_queue(queue) {
+            self.link_before(queue.sentinel, index);
+        }
+        Position { index, generation }
+    }
+
+    /// Takes the first item of `queue`.
+    pub(crate) fn pop_front(&mut self, queue: Queue) -> Option<W> {
+        let index = self.first(queue)?;
+        self.take(index)
+    }
+
+    /// Takes the item at `position`, wherever it is queued. [`None`] if it has been taken.
+    pub(crate) fn remove(&mut self, position: Position) -> Option<W> {
+        let slot = self.slots.get(position.index)?;
+        if slot.generation != position.generation || !matches!(slot.content, Content::Item(_)) {
+            return None;
+        }
+        self.take(position.index)
+    }
+
+    /// The item at `position`. [`None`] if it has been taken.
+    #[cfg(any(test, rust_ipc_kunit))]
+    pub(super) fn get(&self, position: Position) -> Option<&W> {
+        let slot = self.slots.get(position.index)?;
+        match &slot.content {
+            Content::Item(item) if slot.generation == position.generation => Some(item),
+            _ => None,
+        }
+    }
+
+    /// Whether there is nothing in `queue`, or no such queue.
+    pub(crate) fn is_empty(&self, queue: Queue) -> bool {
+        self.first(queue).is_none()
+    }
+
+    /// The first item of `queue`.
+    pub(crate) fn front(&self, queue: Queue) -> Option<&W> {
+        self.iter(queue).next()
+    }
+
+    /// The items of `queue`, from the front.
+    pub(crate) fn iter(&self, queue: Queue) -> Iter<'_, W, S> {
+        Iter {
+            arena: self,
+            next: self.first(queue).unwrap_or(NONE),
+        }
+    }
+
+    /// The items of `queue` and where they are, from the front.
+    pub(crate) fn positions(
+        &self,
+        queue: Queue,
+    ) -> impl Iterator<Item = (Position, &W)> + use<'_, W, S> {
+        let mut index = self.first(queue).unwrap_or(NONE);
+        core::iter::from_fn(move || {
+            let slot = self.slots.get(index)?;
+            let Content::Item(item) = &slot.content else {
+                return None;
+            };
+            let position = Position {
+                index,
+                generation: slot.generation,
+            };
+            index = slot.next;
+            Some((position, item))
+        })
+    }
+
+    /// The number of slots in use: the queues and the items in all of them.
+    #[cfg(any(test, rust_ipc_kunit))]
+    pub(super) fn used(&self) -> usize {
+        (self.slots.capacity() - self.slots.free()) as usize
+    }
+
+    fn unreserved(&self) -> u32 {
+        self.slots.free().saturating_sub(self.reserved)
+    }
+
+    fn push(&mut self, queue: Queue, item: W, front: bool) -> Result<Position, W> {
+        if !self.is_queue(queue) {
+            return Err(item);
+        }
+        let Some(ticket) = self.reserve() else {
+            return Err(item);
+        };
+        let (index, generation) = self.fill(Content::Item(item), ticket);
+        let next = if front {
+            self.next(queue.sentinel)
+        } else {
+            queue.sentinel
+        };
+        self.link_before(next, index);
+        Ok(Position { index, generation })
+    }
+
+    /// Fills a vacant slot, which makes a ring of its own. Returns its index and generation.
+    fn fill(&mut self, content: Content<W>, ticket: Ticket) -> (u32, u32) {
+        // By the type invariants there is a vacant slot for each ticket.
+        let index = self.slots.take().unwrap_or(NONE);
+        self.release(ticket);
+        let Some(slot) = self.slots.get_mut(index) else {
+            return (NONE, 0);
+        };
+        slot.content = content;
+        slot.next = index;
+        slot.previous = index;
+        (index, slot.generation)
+    }
+
+    /// Takes the item out of the slot `index`.
+    fn take(&mut self, index: u32) -> Option<W> {
+        let slot = self.slots.get_mut(index)?;
+        let (next, previous) = (slot.next, slot.previous);
+        let content = core::mem::replace(&mut slot.content, Content::Vacant);
+        self.link(previous, next);
+        self.slots.put(index);
+        match content {
+            Content::Item(item) => Some(item),
+            Content::Vacant | Content::Sentinel => None,
+        }
+    }
+
+    /// Whether `queue` exists.
+    fn is_queue(&self, queue: Queue) -> bool {
+        self.slots.get(queue.sentinel).is_some_and(|slot| {
+            slot.generation == queue.generation && matches!(slot.content, Content::Sentinel)
+        })
+    }
+
+    /// The index of the first item of `queue`.
+    fn first(&self, queue: Queue) -> Option<u32> {
+        let slot = self.slots.get(queue.sentinel)?;
+        let is_queue =
+            slot.generation == queue.generation && matches!(slot.content, Content::Sentinel);
+        (is_queue && slot.next != queue.sentinel).then_some(slot.next)
+    }
+
+    fn next(&self, index: u32) -> u32 {
+        self.slots.get(index).map_or(NONE, |slot| slot.next)
+    }
+
+    fn previous(&self, index: u32) -> u32 {
+        self.slots.get(index).map_or(NONE, |slot| slot.previous)
+    }
+
+    /// Makes `next` follow `previous`.
+    fn link(&mut self, previous: u32, next: u32) {
+        if let Some(slot) = self.slots.get_mut(previous) {
+            slot.next = next;
+        }
+        if let Some(slot) = self.slots.get_mut(next) {
+            slot.previous = previous;
+        }
+    }
+
+    /// Links `index`, which is in no other ring, before `next`.
+    fn link_before(&mut self, next: u32, index: u32) {
+        let previous = self.previous(next);
+        self.link(previous, index);
+        self.link(index, next);
+    }
+}
+
+/// The items of a queue, from the front. See [`Arena::iter`].
+pub(crate) struct Iter<'a, W, S: Storage = Heap> {
+    arena: &'a Arena<W, S>,
+    next: u32,
+}
+
+impl<'a, W, S: Storage> Iterator for Iter<'a, W, S> {
+    type Item = &'a W;
+
+    fn next(&mut self) -> Option<&'a W> {
+        let slot = self.arena.slots.get(self.next)?;
+        let Content::Item(item) = &slot.content else {
+            return None;
+        };
+        self.next = slot.next;
+        Some(item)
+    }
+}

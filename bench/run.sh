@@ -1,0 +1,18 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# run.sh [ARGUMENT...]: build the benchmark in the build root and run it in the
+# virtual machine, with this driver and the C driver loaded, and with a clock
+# that counts instructions. ICOUNT= (empty) lets the clock be a clock. The
+# arguments are the benchmark's: -q for a quick look, names of cases.
+
+# shellcheck source=tools/lib.sh
+. "$(dirname "$0")/../tools/lib.sh"
+
+"$TOP/tools/build" module
+mkdir -p "$TOP/build/bench"
+in_root "$TOP" gcc -O2 -Wall -Wextra -Wno-unused-result -static -D_GNU_SOURCE \
+	-isystem /opt/kernel/usr/include -o "$TOP/build/bench/bench" "$TOP/bench/bench.c"
+[ -n "${ICOUNT-1}" ] && export ICOUNT=1
+"$TOP/tools/vm/run" --oracle=binder --add "$TOP/build/bench/bench=/bin/bench" \
+	--timeout "${TIMEOUT:-1800}" --cmd "exec bench $*"

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The protocol: contexts, processes, threads, nodes, handles and the messages between them.
+//!
+//! Duty: everything that Binder's ABI says about who may call whom, who runs a call, in which order
+//! things are returned and what is told to whom when somebody dies. Payload bytes are `vma`'s, the
+//! bytes of commands and returns are `uapi`'s, the VFS is `device`'s.
+//!
+//! # Who owns what
+//!
+//! An open file is a [`Process`]. It owns its [`Thread`]s, its [`Node`]s (the objects it offers), its
+//! table of handles (references to other processes' nodes), its queues and its receive area. A
+//! [`Transaction`] is a message under way; it always belongs to the process it is addressed to, and
+//! owns the buffer until the message is delivered. From then on the buffer belongs to the receiver's
+//! area, until userspace frees it.
+//!
+//! # Lock order
+//!
+//! Outermost first. Two locks of one class are never held together.
+//!
+//! 1. `Context::manager`
+//! 2. `Process::handles`
+//! 3. `Process::inner`
+//!
+//! `Process::inner` guards the process's threads, nodes, queues and call stacks, all of them. Nothing
+//! in `vma` is called with one of these locks held, and no [`Transaction`], [`Node`] or [`Thread`]
+//! reference is dropped under one: functions that run under a lock hand such references out to their
+//! caller instead. See Documentation/locking.rst.
+
+mod context;
+mod death;
+mod handle;
+mod node;
+mod object;
+mod process;
+mod read;
+mod task;
+mod thread;
+mod transaction;
+mod work;
+mod write;
+
+pub(crate) use context::Context;
+pub(crate) use process::Process;
+
+use node::{Hold, Node};
+use object::Objects;
+use thread::Thread;
+use transaction::Transaction;
+
+use kernel::prelude::*;
+
+use crate::vma;
+
+/// What a delivered buffer carries until userspace frees it.
+pub(crate) struct Payload {
+    /// The hold on the node that the message was sent to. None in a reply.
+    _hold: Option<Hold>,
+    /// What the message refers to.
+    _objects: Option<KBox<Objects>>,
+}
+
+/// A receive area whose buffers carry a [`Payload`].
+pub(crate) type Area = vma::Area<Payload>;
+
+/// A buffer in an [`Area`].
+type Buffer = vma::Buffer<Payload>;

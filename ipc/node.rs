@@ -1,0 +1,603 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Nodes: the objects that a process offers to others.
+//!
+//! A node is referred to by handles of other processes, by messages that are under way to it or not
+//! yet freed ([`Hold`]), and by its owner, which is told by `BR_INCREFS`, `BR_ACQUIRE`, `BR_RELEASE`
+//! and `BR_DECREFS` whether anybody still refers to it.
+
+use kernel::{
+    prelude::*,
+    rbtree::{RBTree, RBTreeNode},
+    sync::{Arc, LockedBy},
+};
+
+use super::{
+    death::{self, Death},
+    process::{self, Process, Wake},
+    thread::Thread,
+    transaction::Spare,
+    work::{Entry, Work},
+};
+use crate::{
+    alloc::queue::{Position, Queue},
+    uapi::{br, node_flags, Returns, Strength},
+};
+
+/// What the owner knows of one kind of reference.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    /// It has been told that there are references.
+    has: bool,
+    /// It has not acknowledged that yet.
+    pending: bool,
+}
+
+/// The state of a node, guarded by its owner's `inner` lock.
+struct State {
+    /// Handles with a strong count.
+    strong_handles: usize,
+    /// Handles, each an implicit weak reference.
+    handles: usize,
+    /// Strong references that the driver holds: messages, unacknowledged `BR_ACQUIRE`.
+    local_strong: usize,
+    /// Weak references that the driver holds: unacknowledged `BR_INCREFS`.
+    local_weak: usize,
+    strong: Told,
+    weak: Told,
+    /// The node's place in its owner's queues.
+    entry: Entry,
+    /// A one-way message to the node is queued to its owner, or delivered and not yet freed.
+    one_way_busy: bool,
+    /// One-way messages that wait for their turn, while the node is its owner's.
+    one_way: Option<Queue>,
+    /// Who is to be told when the owner goes, by [`Death::key`].
+    deaths: RBTree<usize, Arc<Death>>,
+}
+
+impl State {
+    /// The state of a node that nobody refers to yet.
+    fn new() -> Self {
+        State {
+            strong_handles: 0,
+            handles: 0,
+            local_strong: 0,
+            local_weak: 0,
+            strong: Told::default(),
+            weak: Told::default(),
+            entry: Entry::Gone,
+            one_way_busy: false,
+            one_way: None,
+            deaths: RBTree::new(),
+        }
+    }
+
+    fn is_strong(&self) -> bool {
+        self.strong_handles > 0 || self.local_strong > 0
+    }
+
+    fn is_weak(&self) -> bool {
+        self.handles > 0 || self.local_weak > 0 || self.is_strong()
+    }
+}
+
+/// An object of a process.
+pub(crate) struct Node {
+    /// The address that identifies the object in its owner.
+    pub(super) ptr: u64,
+    /// A value of the owner's choice.
+    pub(super) cookie: u64,
+    /// `flat_binder_object.flags` at creation.
+    flags: u32,
+    pub(super) owner: Arc<Process>,
+    state: LockedBy<State, process::Inner>,
+}
+
+/// References to be dropped once nothing is locked.
+#[must_use = "must outlive the lock"]
+#[derive(Default)]
+pub(super) struct Removed {
+    _entry: Option<RBTreeNode<u64, Arc<Node>>>,
+    _work: Option<Work>,
+}
+
+/// What is left to do, once nothing is locked, after a reference to a node went.
+#[must_use = "must outlive the lock"]
+#[derive(Default)]
+pub(super) struct Settled {
+    removed: Removed,
+    wake: Wake,
+}
+
+impl Settled {
+    /// No lock may be held.
+    pub(super) fn finish(self) {
+        self.wake.notify();
+        drop(self.removed);
+    }
+}
+
+impl Node {
+    /// Creates the context manager's node. Its owner is never told of references to it: the driver
+    /// holds one of each kind until the owner goes.
+    ///
+    /// May sleep. `EINVAL` if the owner has a node of that address already or is gone, `ENOMEM`.
+    pub(super) fn create_manager(
+        owner: &Arc<Process>,
+        ptr: u64,
+        cookie: u64,
+        flags: u32,
+    ) -> Result<Arc<Node>> {
+        let told = Told {
+            has: true,
+            pending: false,
+        };
+        let state = State {
+            local_strong: 1,
+            local_weak: 1,
+            strong: told,
+            weak: told,
+            ..State::new()
+        };
+        Self::create(owner, ptr, cookie, flags, state)
+    }
+
+    /// Creates a node and enters it among its owner's.
+    ///
+    /// May sleep. `EINVAL` if the owner has a node of that address already or is gone, `ENOMEM`.
+    fn create(
+        owner: &Arc<Process>,
+        ptr: u64,
+        cookie: u64,
+        flags: u32,
+        state: State,
+    ) -> Result<Arc<Node>> {
+        let node = Arc::new(
+            Node {
+                ptr,
+                cookie,
+                flags,
+                owner: owner.clone(),
+                state: LockedBy::new(&owner.inner, state),
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        let tree_node = RBTreeNode::new(ptr, node.clone(), GFP_KERNEL_ACCOUNT)?;
+
+        let mut inner = owner.lock_with_entries(2)?;
+        if inner.is_dead || inner.nodes.get(&ptr).is_some() {
+            drop(inner);
+            return Err(EINVAL);
+        }
+        let queue = inner.queues.new_queue();
+        let entry = Entry::reserve(&mut inner.queues);
+        let state = node.state.access_mut(&mut inner);
+        state.one_way = queue;
+        state.entry = entry;
+        let replaced = inner.nodes.insert(tree_node);
+        drop(inner);
+        drop(replaced);
+        Ok(node)
+    }
+
+    /// Takes the node out of its owner's tree and queues. Its own queue must be empty.
+    pub(super) fn remove(&self, inner: &mut process::Inner) -> Removed {
+        let state = self.state.access_mut(inner);
+        let entry = core::mem::replace(&mut state.entry, Entry::Gone);
+        let queue = state.one_way.take();
+        let work = entry.cancel(&mut inner.queues);
+        if let Some(queue) = queue {
+            inner.queues.free_queue(queue);
+        }
+        Removed {
+            _entry: inner.nodes.remove_node(&self.ptr),
+            _work: work,
+        }
+    }
+
+    /// The owner goes: takes the next one-way message that still waits for its turn.
+    ///
+    /// Nothing is queued to the node any more once its owner is dead, so calling this until it
+    /// answers `None` empties the queue.
+    pub(super) fn cancel_one_way(&self, inner: &mut process::Inner) -> Option<Work> {
+        let queue = self.state.access(inner).one_way?;
+        inner.queues.pop_front(queue)
+    }
+
+    /// The nice value that calls to the node run at, at the most. Values above 19 mean none.
+    pub(super) fn min_nice(&self) -> i32 {
+        // CAST: masked to 8 bits.
+        (self.flags & node_flags::PRIORITY_MASK) as i32
+    }
+
+    /// Whether calls to the node carry the sender's security context.
+    pub(super) fn wants_security_context(&self) -> bool {
+        self.flags & node_flags::TXN_SECURITY_CTX != 0
+    }
+
+    /// What `BINDER_GET_NODE_DEBUG_INFO` says: whether the owner knows of strong and of weak
+    /// references.
+    pub(super) fn told(&self, inner: &process::Inner) -> (bool, bool) {
+        let state = self.state.access(inner);
+        (state.strong.has, state.weak.has)
+    }
+
+    /// What `BINDER_GET_NODE_INFO_FOR_REF` says: all strong references, and the driver's weak ones.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let inner = self.owner.inner.lock();
+        let state = self.state.access(&inner);
+        (state.local_strong + state.strong_handles, state.local_weak)
+    }
+
+    /// The node of `owner` at `ptr`, made now if there is none, with a weak reference that keeps it.
+    ///
+    /// May sleep. `EINVAL` if there is one with another cookie, `ENOMEM`.
+    pub(super) fn of_owner(
+        owner: &Arc<Process>,
+        ptr: u64,
+        cookie: u64,
+        flags: u32,
+    ) -> Result<LocalReference> {
+        loop {
+            let mut inner = owner.inner.lock();
+            if let Some(node) = inner.nodes.get(&ptr).cloned() {
+                node.state.access_mut(&mut inner).local_weak += 1;
+                drop(inner);
+                let reference = LocalReference {
+                    node,
+                    strength: Strength::Weak,
+                };
+                return if reference.node.cookie == cookie {
+                    Ok(reference)
+                } else {
+                    Err(EINVAL)
+                };
+            }
+            drop(inner);
+            let state = State {
+                local_weak: 1,
+                ..State::new()
+            };
+            match Self::create(owner, ptr, cookie, flags, state) {
+                Ok(node) => {
+                    return Ok(LocalReference {
+                        node,
+                        strength: Strength::Weak,
+                    })
+                }
+                // Another thread was faster.
+                Err(error) if error == EINVAL => (),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether messages to the node may carry files.
+    pub(super) fn accepts_files(&self) -> bool {
+        self.flags & node_flags::ACCEPTS_FDS != 0
+    }
+
+    /// Somebody wants to be told when the owner goes. Gives the entry back if it is gone.
+    pub(super) fn add_death(&self, room: death::Room) -> Result<(), death::Room> {
+        let mut inner = self.owner.inner.lock();
+        if inner.is_dead {
+            drop(inner);
+            return Err(room);
+        }
+        let replaced = self.state.access_mut(&mut inner).deaths.insert(room);
+        drop(inner);
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Takes that back. `None` if the owner is gone, and the listener told or about to be.
+    pub(super) fn remove_death(&self, death: &Death) -> Option<death::Room> {
+        let mut inner = self.owner.inner.lock();
+        let deaths = &mut self.state.access_mut(&mut inner).deaths;
+        deaths.remove_node(&death.key())
+    }
+
+    /// The owner is gone: tells everybody who wants to know.
+    pub(super) fn notify_deaths(&self) {
+        loop {
+            let mut inner = self.owner.inner.lock();
+            let deaths = &mut self.state.access_mut(&mut inner).deaths;
+            let Some(first) = deaths.cursor_front_mut() else {
+                return;
+            };
+            let (_, entry) = first.remove_current();
+            drop(inner);
+            let (_, death) = entry.to_key_value();
+            death.notify();
+        }
+    }
+
+    /// A handle to the node came to be. Called with the handle's table locked.
+    pub(super) fn add_handle(&self) {
+        let mut inner = self.owner.inner.lock();
+        self.state.access_mut(&mut inner).handles += 1;
+    }
+
+    /// A handle's strong count became positive. Called with the handle's table locked.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if no handle refers to the node strongly, unless it is the context manager's: a weak
+    /// reference does not keep the object, so it cannot become a strong one by itself.
+    ///
+    /// With `sender`, the owner's thread that has just sent the object itself, the object is there
+    /// for certain; the thread is the one that is told of the new reference.
+    pub(super) fn add_strong_handle(&self, is_manager: bool, sender: Option<&Thread>) -> Result {
+        let mut inner = self.owner.inner.lock();
+        let state = self.state.access_mut(&mut inner);
+        let is_known = state.strong.has;
+        if sender.is_none() && state.strong_handles == 0 && !(is_manager && is_known) {
+            return Err(EINVAL);
+        }
+        state.strong_handles += 1;
+        if let (Some(sender), false) = (sender, is_known) {
+            self.queue_to_sender(&mut inner, sender);
+        }
+        Ok(())
+    }
+
+    /// A handle's weak count became positive. Called with the handle's table locked.
+    pub(super) fn add_weak_handle(&self, sender: Option<&Thread>) {
+        let mut inner = self.owner.inner.lock();
+        let state = self.state.access(&inner);
+        if let (Some(sender), false, Entry::Reserved(_)) = (sender, state.weak.has, &state.entry) {
+            self.queue_to_sender(&mut inner, sender);
+        }
+    }
+
+    /// Queues the node to the thread of its owner that sent it, before the message's completion.
+    fn queue_to_sender(&self, inner: &mut process::Inner, sender: &Thread) {
+        let Some(node) = inner.nodes.get(&self.ptr).cloned() else {
+            return;
+        };
+        let entry = core::mem::replace(&mut self.state.access_mut(inner).entry, Entry::Gone);
+        // A reference to this node at most, and not the last: the tree has one.
+        drop(entry.cancel(&mut inner.queues));
+        let entry = match Entry::reserve(&mut inner.queues) {
+            Entry::Reserved(ticket) => {
+                Entry::Queued(sender.push_deferred_with(inner, Work::Node(node), ticket))
+            }
+            entry => entry,
+        };
+        self.state.access_mut(inner).entry = entry;
+    }
+
+    /// A handle's strong count became 0 (`Strong`), or the handle itself is gone (`Weak`). Called
+    /// with the handle's table locked; what is returned is to be finished with after unlocking.
+    pub(super) fn remove_handle(&self, strength: Strength) -> Settled {
+        let mut inner = self.owner.inner.lock();
+        let state = self.state.access_mut(&mut inner);
+        match strength {
+            Strength::Strong => state.strong_handles -= 1,
+            Strength::Weak => state.handles -= 1,
+        }
+        self.settle(&mut inner, strength)
+    }
+
+    /// The owner acknowledges `BR_ACQUIRE` or `BR_INCREFS`. Without one to acknowledge nothing
+    /// happens.
+    pub(super) fn acknowledge(&self, strength: Strength) {
+        let mut inner = self.owner.inner.lock();
+        let state = self.state.access_mut(&mut inner);
+        let (told, local) = match strength {
+            Strength::Strong => (&mut state.strong, &mut state.local_strong),
+            Strength::Weak => (&mut state.weak, &mut state.local_weak),
+        };
+        if !told.pending {
+            return;
+        }
+        told.pending = false;
+        *local -= 1;
+        let settled = self.settle(&mut inner, strength);
+        drop(inner);
+        settled.finish();
+    }
+
+    /// A reference of a kind went: does the owner have to be told, or has the node served its time?
+    fn settle(&self, inner: &mut process::Inner, strength: Strength) -> Settled {
+        let is_dead = inner.is_dead;
+        let state = self.state.access_mut(inner);
+        let remains = match strength {
+            Strength::Strong => state.is_strong(),
+            Strength::Weak => state.handles > 0 || state.local_weak > 0,
+        };
+        if remains || is_dead {
+            return Settled::default();
+        }
+        if state.strong.has || state.weak.has {
+            return Settled {
+                wake: self.queue_to_owner(inner),
+                ..Settled::default()
+            };
+        }
+        if state.is_weak() {
+            return Settled::default();
+        }
+        Settled {
+            removed: self.remove(inner),
+            ..Settled::default()
+        }
+    }
+
+    /// Queues the node to its owner, unless it is queued already.
+    fn queue_to_owner(&self, inner: &mut process::Inner) -> Wake {
+        let entry = core::mem::replace(&mut self.state.access_mut(inner).entry, Entry::Gone);
+        let (entry, wake) = match (entry, inner.nodes.get(&self.ptr).cloned()) {
+            (Entry::Reserved(ticket), Some(node)) => {
+                let todo = inner.todo;
+                let position = inner.queues.push_back_with(todo, Work::Node(node), ticket);
+                (Entry::Queued(position), inner.wake_for_todo(false))
+            }
+            // The reference that was looked up is not the last one: the tree has it.
+            (entry, _) => (entry, Wake::Nobody),
+        };
+        self.state.access_mut(inner).entry = entry;
+        wake
+    }
+
+    /// The node's entry has been put somewhere else.
+    pub(super) fn was_moved(&self, inner: &mut process::Inner, position: Position) {
+        self.state.access_mut(inner).entry = Entry::Queued(position);
+    }
+
+    /// Returns to the owner what changed since it was told last. The node's entry has just been
+    /// taken off its queue.
+    pub(super) fn tell(&self, inner: &mut process::Inner, returns: &mut Returns) -> Removed {
+        let entry = Entry::reserve(&mut inner.queues);
+        let state = self.state.access_mut(inner);
+        state.entry = entry;
+        let (is_strong, is_weak) = (state.is_strong(), state.is_weak());
+        let (had_strong, had_weak) = (state.strong.has, state.weak.has);
+        state.strong.has = is_strong;
+        state.weak.has = is_weak;
+        if is_weak && !had_weak {
+            state.weak.pending = true;
+            state.local_weak += 1;
+            returns.push_node(br::INCREFS, self.ptr, self.cookie);
+        }
+        if is_strong && !had_strong {
+            state.strong.pending = true;
+            state.local_strong += 1;
+            returns.push_node(br::ACQUIRE, self.ptr, self.cookie);
+        }
+        if !is_strong && had_strong {
+            returns.push_node(br::RELEASE, self.ptr, self.cookie);
+        }
+        if !is_weak && had_weak {
+            returns.push_node(br::DECREFS, self.ptr, self.cookie);
+        }
+        if is_weak {
+            Removed::default()
+        } else {
+            self.remove(inner)
+        }
+    }
+
+    /// A one-way message to the node is to be queued: now, or after others?
+    pub(super) fn claim_one_way(&self, inner: &mut process::Inner) -> Turn {
+        let state = self.state.access_mut(inner);
+        match state.one_way {
+            Some(queue) if state.one_way_busy => Turn::After(queue),
+            _ => {
+                state.one_way_busy = true;
+                Turn::Now
+            }
+        }
+    }
+}
+
+/// When a one-way message may be given to the owner of its node. There is one at a time.
+pub(super) enum Turn {
+    Now,
+    /// When all others in this queue, and the one that the owner has, are freed.
+    After(Queue),
+}
+
+/// A reference that the driver holds on behalf of a message.
+///
+/// Dropping takes the owner's `inner` lock.
+pub(super) struct LocalReference {
+    pub(super) node: Arc<Node>,
+    strength: Strength,
+}
+
+impl LocalReference {
+    /// A reference to the node that a handle of `process` names. `None` if there is no handle of
+    /// that strength.
+    pub(super) fn to_handle(process: &Process, number: u32, strength: Strength) -> Option<Self> {
+        let table = process.handles.lock();
+        let node = table.get(number, strength)?.clone();
+        let mut inner = node.owner.inner.lock();
+        let state = node.state.access_mut(&mut inner);
+        match strength {
+            Strength::Strong => state.local_strong += 1,
+            Strength::Weak => state.local_weak += 1,
+        }
+        drop(inner);
+        drop(table);
+        Some(LocalReference { node, strength })
+    }
+}
+
+impl Drop for LocalReference {
+    fn drop(&mut self) {
+        let node = &self.node;
+        let mut inner = node.owner.inner.lock();
+        let state = node.state.access_mut(&mut inner);
+        match self.strength {
+            Strength::Strong => state.local_strong -= 1,
+            Strength::Weak => state.local_weak -= 1,
+        }
+        let settled = node.settle(&mut inner, self.strength);
+        drop(inner);
+        settled.finish();
+    }
+}
+
+/// A strong reference to a node, for the time of a message to it: until the message is refused, or
+/// its buffer is freed by the receiver.
+///
+/// For a one-way message that the owner was given it also is the node's turn: when it goes, the next
+/// one-way message is given to the owner.
+///
+/// Dropping takes the owner's `inner` lock.
+pub(crate) struct Hold {
+    pub(super) node: Arc<Node>,
+    /// Whether the node's one-way turn is this hold's.
+    has_turn: bool,
+}
+
+impl Hold {
+    /// Takes a hold, and a blank record for the message where the owner has one to spare.
+    ///
+    /// `None` if the owner is gone.
+    pub(super) fn new(node: Arc<Node>) -> Option<(Hold, Spare)> {
+        let mut inner = node.owner.inner.lock();
+        if inner.is_dead {
+            drop(inner);
+            return None;
+        }
+        node.state.access_mut(&mut inner).local_strong += 1;
+        let spare = Spare::take(&mut inner);
+        drop(inner);
+        let hold = Hold {
+            node,
+            has_turn: false,
+        };
+        Some((hold, spare))
+    }
+
+    /// The hold's message is the one-way message whose turn it is.
+    pub(super) fn set_turn(&mut self) {
+        self.has_turn = true;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let node = &self.node;
+        let mut inner = node.owner.inner.lock();
+        let mut next_wake = Wake::Nobody;
+        if self.has_turn {
+            match node.cancel_one_way(&mut inner) {
+                Some(work) => {
+                    if let Work::Transaction(transaction) = &work {
+                        transaction.set_turn(&mut inner);
+                    }
+                    next_wake = inner.give_to_anyone(work);
+                }
+                None => node.state.access_mut(&mut inner).one_way_busy = false,
+            }
+        }
+        node.state.access_mut(&mut inner).local_strong -= 1;
+        let settled = node.settle(&mut inner, Strength::Strong);
+        drop(inner);
+        next_wake.notify();
+        settled.finish();
+    }
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Objects in messages: references to nodes, and files.
+//!
+//! A sender puts an object into its payload and lists its offset. On the way the object is read once,
+//! translated here, and only then written into the receiver's buffer. What the buffer then refers to
+//! is kept in [`Objects`], on the kernel's side: nothing is ever read back from pages that the
+//! receiver can look at.
+
+use kernel::{
+    fs::{
+        file::{self, FileDescriptorReservation},
+        File,
+    },
+    prelude::*,
+    security,
+    sync::{aref::ARef, Arc},
+};
+
+use super::{
+    node::{LocalReference, Node},
+    process::Process,
+    task,
+    thread::Thread,
+    transaction::Failure,
+    Buffer,
+};
+use crate::uapi::{object, FlatObject, Strength};
+
+/// Something that a message in a receiver's buffer refers to.
+enum Object {
+    /// A node of the receiver itself.
+    Own(#[expect(dead_code, reason = "what counts is when it is dropped")] LocalReference),
+    /// A handle of the receiver, and one reference to it.
+    Handle(u32, Strength),
+    /// A file that becomes a descriptor of the receiver when the message is delivered. The number
+    /// goes to this offset in the buffer.
+    File(ARef<File>, usize),
+}
+
+/// What a message refers to. Dropping gives the references up.
+///
+/// Dropping takes locks of `ipc`: none may be held.
+pub(crate) struct Objects {
+    to: Arc<Process>,
+    list: KVVec<Object>,
+}
+
+impl Drop for Objects {
+    fn drop(&mut self) {
+        for object in &self.list {
+            if let Object::Handle(number, strength) = object {
+                self.to.decrement_handle(*number, *strength);
+            }
+        }
+    }
+}
+
+/// Where the descriptor's number is in a `struct binder_fd_object`, in bytes.
+const FD_OFFSET: usize = 8;
+
+impl Objects {
+    /// May sleep. `ENOMEM`.
+    pub(super) fn new(to: &Arc<Process>) -> Result<KBox<Self>> {
+        let objects = Objects {
+            to: to.clone(),
+            list: KVVec::new(),
+        };
+        Ok(KBox::new(objects, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Turns an object of the sender's into what the receiver gets to see, and keeps what that
+    /// refers to.
+    ///
+    /// `offset` is where in the buffer it will be. May sleep. When it fails, nothing has changed.
+    pub(super) fn translate(
+        &mut self,
+        sender: &Thread,
+        wire: FlatObject,
+        offset: usize,
+        accepts_files: bool,
+    ) -> Result<FlatObject, Failure> {
+        // Memory first: what has been referred to must not get lost.
+        self.list.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let (kept, translated) = match wire.kind {
+            object::BINDER | object::WEAK_BINDER => self.translate_node(sender, wire)?,
+            object::HANDLE | object::WEAK_HANDLE => self.translate_handle(sender, wire)?,
+            object::FD if !accepts_files => return Err(Failure::failed(EPERM)),
+            object::FD => {
+                let file = task::file(wire.number()).map_err(Failure::failed)?;
+                security::binder_transfer_file(&sender.process.cred, &self.to.cred, &file)
+                    .map_err(|_| Failure::failed(EPERM))?;
+                (Object::File(file, offset + FD_OFFSET), wire.with_number(0))
+            }
+            _ => return Err(Failure::failed(EINVAL)),
+        };
+        if let Err(error) = self.list.push_within_capacity(kept) {
+            // There is room for one. Were there not, it would be given up like this.
+            drop(error);
+            return Err(Failure::failed(ENOMEM));
+        }
+        Ok(translated)
+    }
+
+    /// A node of the sender's becomes a handle of the receiver's.
+    fn translate_node(
+        &self,
+        sender: &Thread,
+        wire: FlatObject,
+    ) -> Result<(Object, FlatObject), Failure> {
+        let (strength, kind) = match wire.kind {
+            object::BINDER => (Strength::Strong, object::HANDLE),
+            _ => (Strength::Weak, object::WEAK_HANDLE),
+        };
+        let local = Node::of_owner(&sender.process, wire.ptr, wire.cookie, wire.flags)
+            .map_err(Failure::failed)?;
+        self.may_transfer(sender)?;
+        let number = self
+            .to
+            .refer_to(&local.node, strength, Some(sender))
+            .map_err(Failure::failed)?;
+        let translated = FlatObject {
+            kind,
+            cookie: 0,
+            ..wire.with_number(number)
+        };
+        Ok((Object::Handle(number, strength), translated))
+    }
+
+    /// A handle of the sender's becomes one of the receiver's, or the receiver's own node.
+    fn translate_handle(
+        &self,
+        sender: &Thread,
+        wire: FlatObject,
+    ) -> Result<(Object, FlatObject), Failure> {
+        let (strength, own_kind) = match wire.kind {
+            object::HANDLE => (Strength::Strong, object::BINDER),
+            _ => (Strength::Weak, object::WEAK_BINDER),
+        };
+        // Keeps the node, and its owner's object, until the receiver's reference does.
+        let local = LocalReference::to_handle(&sender.process, wire.number(), strength)
+            .ok_or(Failure::failed(EINVAL))?;
+        let node = &local.node;
+        self.may_transfer(sender)?;
+        if Arc::ptr_eq(&node.owner, &self.to) {
+            let translated = FlatObject {
+                kind: own_kind,
+                ptr: node.ptr,
+                cookie: node.cookie,
+                ..wire
+            };
+            return Ok((Object::Own(local), translated));
+        }
+        let number = self
+            .to
+            .refer_to(node, strength, None)
+            .map_err(Failure::failed)?;
+        let translated = FlatObject {
+            cookie: 0,
+            ..wire.with_number(number)
+        };
+        Ok((Object::Handle(number, strength), translated))
+    }
+
+    fn may_transfer(&self, sender: &Thread) -> Result<(), Failure> {
+        security::binder_transfer_binder(&sender.process.cred, &self.to.cred)
+            .map_err(|_| Failure::failed(EPERM))
+    }
+
+    /// Makes descriptors of the current process for the files, and writes their numbers into the
+    /// buffer. They can be used once they are [installed](Descriptors::install).
+    ///
+    /// May sleep. `ENOMEM`, whatever goes wrong; no descriptor is left then.
+    pub(super) fn make_descriptors(&mut self, buffer: &mut Buffer) -> Result<Descriptors> {
+        let mut descriptors = Descriptors(KVec::new());
+        for object in &self.list {
+            let Object::File(file, offset) = object else {
+                continue;
+            };
+            let reservation =
+                FileDescriptorReservation::get_unused_fd_flags(file::flags::O_CLOEXEC)
+                    .map_err(|_| ENOMEM)?;
+            buffer
+                .write(*offset, &reservation.reserved_fd().to_ne_bytes())
+                .map_err(|_| ENOMEM)?;
+            descriptors
+                .0
+                .push((reservation, file.clone()), GFP_KERNEL)?;
+        }
+        // From here on the receiver's descriptors keep the files.
+        self.list
+            .retain(|object| !matches!(object, Object::File(..)));
+        Ok(descriptors)
+    }
+}
+
+/// File descriptors that are reserved for the current process.
+pub(super) struct Descriptors(KVec<(FileDescriptorReservation, ARef<File>)>);
+
+impl Descriptors {
+    /// Makes them usable.
+    pub(super) fn install(self) {
+        for (reservation, file) in self.0 {
+            reservation.fd_install(file);
+        }
+    }
+}

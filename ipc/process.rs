@@ -1,0 +1,649 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Processes: open files of the device.
+
+use kernel::{
+    alloc::AllocError,
+    cred::Credential,
+    fs::File,
+    mm::Mm,
+    new_spinlock,
+    prelude::*,
+    rbtree::{RBTree, RBTreeNodeReservation},
+    sync::{aref::ARef, atomic::Relaxed, poll::PollTable, Arc, SpinLock, SpinLockGuard},
+    task::{Pid, Task},
+    uaccess::{UserPtr, UserSlice},
+};
+
+use super::{
+    death::Death,
+    handle::{self, Room, Table},
+    node::Hold,
+    task,
+    thread::{ExtendedError, Thread},
+    transaction::{self, Blank, Spare},
+    work::{Queues, Work},
+    Area, Context, Node,
+};
+use crate::{
+    alloc::queue::{self, Queue},
+    uapi::{self, br, ioctl, FlatObject, Strength, WriteRead},
+};
+
+/// Blank message records that a process keeps, so that a warm call allocates none.
+const MAX_BLANKS: usize = 8;
+
+/// The blank records of a process.
+#[derive(Default)]
+pub(super) struct Blanks([Option<Blank>; MAX_BLANKS]);
+
+impl Blanks {
+    pub(super) fn pop(&mut self) -> Option<Blank> {
+        self.0.iter_mut().find_map(Option::take)
+    }
+
+    /// Keeps a record, or gives it back.
+    fn push(&mut self, blank: Blank) -> Option<Blank> {
+        match self.0.iter_mut().find(|place| place.is_none()) {
+            Some(place) => place.replace(blank),
+            None => Some(blank),
+        }
+    }
+}
+
+/// Who is to be woken once nothing is locked.
+#[must_use = "somebody has to be woken"]
+#[derive(Default)]
+pub(super) enum Wake {
+    #[default]
+    Nobody,
+    /// A thread that was given work.
+    Thread { thread: Arc<Thread>, sync: bool },
+}
+
+impl Wake {
+    pub(super) fn notify(self) {
+        if let Wake::Thread { thread, sync } = self {
+            thread.notify(sync);
+        }
+    }
+}
+
+/// What the `inner` lock of a process guards.
+pub(super) struct Inner {
+    /// The file is closed, or being closed: nothing is queued any more.
+    pub(super) is_dead: bool,
+    pub(super) threads: RBTree<Pid, Arc<Thread>>,
+    /// How many of them have been polled.
+    pub(super) polled_threads: usize,
+    /// The objects that the process offers, by address.
+    pub(super) nodes: RBTree<u64, Arc<Node>>,
+    pub(super) queues: Queues,
+    /// Work that any available thread may take.
+    pub(super) todo: Queue,
+    /// Deaths that were told of and not acknowledged yet.
+    pub(super) delivered_deaths: Queue,
+    /// Threads that wait for such work, the latest first.
+    pub(super) waiting: Queue,
+    pub(super) blanks: Blanks,
+    /// Number of the latest message sent.
+    last_message: u32,
+    /// How many threads may be asked for with `BR_SPAWN_LOOPER`.
+    max_threads: u32,
+    /// Threads asked for that have not registered yet (0 or 1).
+    pub(super) requested_threads: u32,
+    /// Threads that registered. Never decreases.
+    pub(super) started_threads: u32,
+}
+
+impl Inner {
+    /// Takes the thread that has waited least.
+    pub(super) fn pop_waiting(&mut self) -> Option<Arc<Thread>> {
+        match self.queues.pop_front(self.waiting)? {
+            Work::Waiting(thread) => {
+                thread.was_taken_off(self);
+                Some(thread)
+            }
+            // Nothing else is ever put there.
+            _ => None,
+        }
+    }
+
+    /// There is work in `todo`: finds a thread for it.
+    pub(super) fn wake_for_todo(&mut self, sync: bool) -> Wake {
+        if let Some(thread) = self.pop_waiting() {
+            return Wake::Thread { thread, sync };
+        }
+        if self.polled_threads > 0 {
+            for thread in self.threads.values() {
+                if thread.is_polled() && thread.is_available(self) {
+                    thread.notify(sync);
+                }
+            }
+        }
+        Wake::Nobody
+    }
+
+    /// If there is work in `todo` still, finds a thread for it.
+    pub(super) fn wake_for_rest(&mut self) -> Wake {
+        if self.queues.is_empty(self.todo) {
+            Wake::Nobody
+        } else {
+            self.wake_for_todo(false)
+        }
+    }
+
+    /// Puts work that has just been taken off a queue at the end of `todo`.
+    pub(super) fn give_to_anyone(&mut self, work: Work) -> Wake {
+        let node = match &work {
+            Work::Node(node) => Some(node.clone()),
+            _ => None,
+        };
+        let death = match &work {
+            Work::Death(death) => Some(death.clone()),
+            _ => None,
+        };
+        // Cannot fail: there is the place that the work was taken from.
+        let Ok(position) = self.queues.push_back(self.todo, work) else {
+            return Wake::Nobody;
+        };
+        // These are not the last references: there is the one just queued.
+        if let Some(node) = node {
+            node.was_moved(self, position);
+        }
+        if let Some(death) = death {
+            death.was_moved(self, position);
+        }
+        self.wake_for_todo(false)
+    }
+
+    /// Keeps a blank record of this process's, or gives it back.
+    pub(super) fn keep_blank(&mut self, blank: Blank) -> Option<Blank> {
+        if self.is_dead {
+            Some(blank)
+        } else {
+            self.blanks.push(blank)
+        }
+    }
+
+    /// Numbers a message. The number is what `BINDER_GET_EXTENDED_ERROR` calls its id.
+    pub(super) fn next_message(&mut self) -> u32 {
+        self.last_message = self.last_message.wrapping_add(1);
+        self.last_message
+    }
+
+    /// Whether userspace is to be asked for another thread. If so, it is counted as asked for.
+    pub(super) fn request_thread(&mut self) -> bool {
+        let wanted = self.requested_threads == 0
+            && self.queues.is_empty(self.waiting)
+            && self.started_threads < self.max_threads;
+        if wanted {
+            self.requested_threads += 1;
+        }
+        wanted
+    }
+}
+
+/// An open file.
+#[pin_data]
+pub(crate) struct Process {
+    pub(super) context: Arc<Context>,
+    /// The thread group leader of the opener.
+    pub(super) task: ARef<Task>,
+    /// Its thread group, in the initial pid namespace.
+    pub(super) tgid: Pid,
+    /// The credentials that the file was opened with: what LSMs are asked about.
+    pub(super) cred: ARef<Credential>,
+    /// Nice value that threads have while they wait for work of the process.
+    pub(super) default_nice: i32,
+    pub(super) area: Arc<Area>,
+    #[pin]
+    pub(super) handles: SpinLock<Table>,
+    #[pin]
+    pub(super) inner: SpinLock<Inner>,
+}
+
+impl Process {
+    /// Opens a file in `context` for the current task.
+    ///
+    /// May sleep. `EINVAL` for a task without an address space, `ENOMEM`.
+    pub(crate) fn open(context: Arc<Context>, file: &File) -> Result<Arc<Self>> {
+        let current = kernel::current!();
+        let mm: &Mm = current.mm().ok_or(EINVAL)?;
+        let area = Area::new(context.lru.clone(), mm.into(), context.max_area_bytes)?;
+        let mut queues = Queues::new();
+        queues.provide(queue::new_chunk(GFP_KERNEL_ACCOUNT)?);
+        let todo = queues.new_queue().ok_or(ENOMEM)?;
+        let delivered_deaths = queues.new_queue().ok_or(ENOMEM)?;
+        let waiting = queues.new_queue().ok_or(ENOMEM)?;
+        let inner = Inner {
+            is_dead: false,
+            threads: RBTree::new(),
+            polled_threads: 0,
+            nodes: RBTree::new(),
+            queues,
+            todo,
+            delivered_deaths,
+            waiting,
+            blanks: Blanks::default(),
+            last_message: 0,
+            max_threads: 0,
+            requested_threads: 0,
+            started_threads: 0,
+        };
+        Arc::pin_init(
+            pin_init!(Self {
+                context,
+                task: current.group_leader().into(),
+                tgid: current.tgid(),
+                cred: file.cred().into(),
+                default_nice: task::nice(),
+                area,
+                handles <- new_spinlock!(Table::new(), "Process::handles"),
+                inner <- new_spinlock!(inner, "Process::inner"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// The receive area.
+    pub(crate) fn area(&self) -> &Arc<Area> {
+        &self.area
+    }
+
+    /// Whether the current task is of the process that opened the file.
+    pub(crate) fn is_current(&self) -> bool {
+        kernel::current!().tgid() == self.tgid
+    }
+
+    /// Locks `inner` with at least `count` free places in the queues.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn lock_with_entries(
+        &self,
+        count: usize,
+    ) -> Result<SpinLockGuard<'_, Inner>, AllocError> {
+        loop {
+            let inner = self.inner.lock();
+            if !inner.queues.needs_memory(count) {
+                return Ok(inner);
+            }
+            drop(inner);
+            let chunk = queue::new_chunk(GFP_KERNEL_ACCOUNT)?;
+            self.inner.lock().queues.provide(chunk);
+        }
+    }
+
+    /// The record of the current thread, made now if there is none.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn thread(self: &Arc<Self>) -> Result<Arc<Thread>> {
+        let id = kernel::current!().pid();
+        if let Some(thread) = self.inner.lock().threads.get(&id) {
+            return Ok(thread.clone());
+        }
+        let room = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        let thread = Thread::create(self, id)?;
+        let tree_node = room.into_node(id, thread.clone());
+        // No other task has this id, so nothing is replaced.
+        let replaced = self.inner.lock().threads.insert(tree_node);
+        drop(replaced);
+        Ok(thread)
+    }
+
+    /// Finds the node that a call to `handle` goes to, and holds it.
+    ///
+    /// # Errors
+    ///
+    /// The code and errno to return to the caller.
+    pub(super) fn target(&self, handle: u32) -> Result<(Hold, Spare), transaction::Failure> {
+        use transaction::Failure;
+
+        let target = if handle == handle::MANAGER {
+            let node = self.context.manager().ok_or(Failure::dead(EINVAL))?;
+            if node.owner.tgid == self.tgid {
+                return Err(Failure::failed(EINVAL));
+            }
+            Hold::new(node)
+        } else {
+            let table = self.handles.lock();
+            let node = table
+                .get(handle, Strength::Strong)
+                .ok_or(Failure::failed(EINVAL))?;
+            Hold::new(node.clone())
+        };
+        let (hold, spare) = target.ok_or(Failure::dead(EINVAL))?;
+        if core::ptr::eq(&*hold.node.owner, self) {
+            return Err(Failure::failed(EINVAL));
+        }
+        Ok((hold, spare))
+    }
+
+    /// `BC_INCREFS` and `BC_ACQUIRE`.
+    ///
+    /// What names no handle changes nothing. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the context manager asks for a handle to its own node, `ENOMEM`.
+    pub(super) fn increment_handle(&self, number: u32, strength: Strength) -> Result {
+        let manager = self.context.manager();
+        if let (handle::MANAGER, Some(manager)) = (number, &manager) {
+            if core::ptr::eq(&*manager.owner, self) {
+                return Err(EINVAL);
+            }
+            return self.refer_to(manager, strength, None).map(drop);
+        }
+        let mut table = self.handles.lock();
+        // A handle that is not there, or is weak where a strong one is needed, is the caller's
+        // mistake and nothing else.
+        if table.get(number, strength).is_some() {
+            let _ = table.increment(number, strength, false, None);
+        }
+        Ok(())
+    }
+
+    /// Counts one more reference to `node`, under a new handle if the process has none yet.
+    ///
+    /// `sender` is as in [`Node::add_strong_handle`]. Returns the handle.
+    ///
+    /// May sleep. `ENOMEM`, or `EINVAL` as there.
+    pub(super) fn refer_to(
+        &self,
+        node: &Arc<Node>,
+        strength: Strength,
+        sender: Option<&Thread>,
+    ) -> Result<u32> {
+        let manager = self.context.manager();
+        let is_manager = manager.is_some_and(|manager| Arc::ptr_eq(&manager, node));
+        let mut room = None;
+        loop {
+            let mut table = self.handles.lock();
+            if let Some(number) = table.number_of(node) {
+                table.increment(number, strength, is_manager, sender)?;
+                return Ok(number);
+            }
+            let Some(available) = room.take() else {
+                drop(table);
+                room = Some(Room::new()?);
+                continue;
+            };
+            match table.insert(node, is_manager, strength, sender, available) {
+                Ok(result) => return result,
+                Err(returned) => room = Some(returned),
+            }
+            let request = table.numbers().grow_request();
+            drop(table);
+            let resizer = request.ok_or(ENOMEM)?.realloc(GFP_KERNEL_ACCOUNT)?;
+            self.handles.lock().numbers().grow(resizer);
+        }
+    }
+
+    /// `BC_RELEASE` and `BC_DECREFS`. What names no handle, or a count of 0, changes nothing.
+    pub(super) fn decrement_handle(&self, number: u32, strength: Strength) {
+        let removed = self.handles.lock().decrement(number, strength);
+        if let Ok(removed) = removed {
+            removed.finish();
+        }
+    }
+
+    /// `BC_REQUEST_DEATH_NOTIFICATION`. For a handle that is not there, or has a notification
+    /// already, nothing happens.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn request_death(self: &Arc<Self>, number: u32, cookie: u64) -> Result {
+        let (death, room) = Death::new(self, cookie)?;
+        let node = self.handles.lock().set_death(number, &death);
+        let Some(node) = node else {
+            death.abandon();
+            return Ok(());
+        };
+        if let Err(room) = node.add_death(room) {
+            death.notify();
+            drop(room);
+        }
+        Ok(())
+    }
+
+    /// `BC_ACQUIRE_DONE` and `BC_INCREFS_DONE`. What names no node of the process, or one that has
+    /// nothing to acknowledge, changes nothing.
+    pub(super) fn acknowledge(&self, ptr: u64, cookie: u64, strength: Strength) {
+        let node = self.inner.lock().nodes.get(&ptr).cloned();
+        if let Some(node) = node {
+            if node.cookie == cookie {
+                node.acknowledge(strength);
+            }
+        }
+    }
+
+    /// `poll()`: registers the poller, and says whether the current thread has something to read.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(crate) fn poll(self: &Arc<Self>, file: &File, table: &PollTable<'_>) -> Result<bool> {
+        let thread = self.thread()?;
+        thread.register_poller(file, table)?;
+        let inner = self.inner.lock();
+        let available = thread.is_available(&inner);
+        Ok(thread.has_work(&inner, available))
+    }
+
+    /// A descriptor of the file was closed: every read that sleeps returns, and every thread's next
+    /// one will.
+    pub(crate) fn flush(&self) {
+        let inner = self.inner.lock();
+        for thread in inner.threads.values() {
+            thread.need_return.store(true, Relaxed);
+            thread.notify(false);
+        }
+    }
+
+    /// `ioctl()` by the current thread.
+    ///
+    /// May sleep. Errors are in Documentation/abi.rst.
+    pub(crate) fn ioctl(
+        self: &Arc<Self>,
+        command: u32,
+        argument: usize,
+        nonblocking: bool,
+    ) -> Result {
+        let thread = self.thread()?;
+        let result = self.ioctl_on(&thread, command, argument, nonblocking);
+        thread.need_return.store(false, Relaxed);
+        result
+    }
+
+    fn ioctl_on(
+        self: &Arc<Self>,
+        thread: &Arc<Thread>,
+        command: u32,
+        argument: usize,
+        nonblocking: bool,
+    ) -> Result {
+        let user = || {
+            let pointer = UserPtr::from_addr(argument);
+            UserSlice::new(pointer, uapi::ioc_size(command))
+        };
+        match command {
+            ioctl::WRITE_READ => {
+                let bytes: [u8; WriteRead::SIZE] = user().reader().read()?;
+                let mut request = WriteRead::from_bytes(&bytes);
+                let result = thread.write_read(&mut request, nonblocking);
+                user().writer().write(&request.to_bytes())?;
+                result
+            }
+            ioctl::SET_MAX_THREADS => {
+                let max_threads = user().reader().read().map_err(|_| EINVAL)?;
+                self.inner.lock().max_threads = max_threads;
+                Ok(())
+            }
+            ioctl::SET_CONTEXT_MGR => self.context.register_manager(self, 0, 0, 0),
+            ioctl::SET_CONTEXT_MGR_EXT => {
+                let mut bytes = [0; FlatObject::SIZE];
+                user().reader().read_slice(&mut bytes).map_err(|_| EINVAL)?;
+                let object = FlatObject::from_bytes(&bytes);
+                self.context
+                    .register_manager(self, object.ptr, object.cookie, object.flags)
+            }
+            ioctl::THREAD_EXIT => {
+                thread.release();
+                Ok(())
+            }
+            ioctl::VERSION => user()
+                .writer()
+                .write(&uapi::PROTOCOL_VERSION)
+                .map_err(|_| EINVAL),
+            ioctl::GET_NODE_DEBUG_INFO => self.node_debug_info(user()),
+            ioctl::GET_NODE_INFO_FOR_REF => self.node_info_for_handle(user()),
+            ioctl::GET_EXTENDED_ERROR => {
+                let mut inner = self.inner.lock();
+                let state = thread.state.access_mut(&mut inner);
+                let error = core::mem::replace(&mut state.error, ExtendedError::none(0));
+                drop(inner);
+                let mut bytes = [0; 12];
+                uapi::u32s_into(&mut bytes, [error.id, error.command]);
+                if let Some(param) = bytes.last_chunk_mut() {
+                    *param = error.param.to_ne_bytes();
+                }
+                user().writer().write_slice(&bytes)
+            }
+            ioctl::GET_AREA_INFO => {
+                let info = self.area.info();
+                let mut bytes = [0; 64];
+                uapi::u64s_into(
+                    &mut bytes,
+                    [
+                        if self.area.is_mapped() {
+                            info.start as u64
+                        } else {
+                            0
+                        },
+                        info.size_bytes as u64,
+                        info.pages_in_use as u64,
+                        info.pages_idle as u64,
+                        info.pages_absent as u64,
+                        info.live_buffers as u64,
+                        info.oneway_free_bytes as u64,
+                        0,
+                    ],
+                );
+                user().writer().write_slice(&bytes)
+            }
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// `BINDER_GET_NODE_DEBUG_INFO`: the process's node with the lowest address above the given one.
+    fn node_debug_info(&self, user: UserSlice) -> Result {
+        let (mut reader, mut writer) = user.reader_writer();
+        let mut bytes = [0; 24];
+        reader.read_slice(&mut bytes)?;
+        let [above, _, _] = uapi::u64s_from(&bytes);
+        let mut answer = [0; 3];
+        let mut told = [0; 2];
+        if let Some(lowest) = above.checked_add(1) {
+            let inner = self.inner.lock();
+            if let Some(cursor) = inner.nodes.cursor_lower_bound(&lowest) {
+                let (_, node) = cursor.current();
+                let (strong, weak) = node.told(&inner);
+                answer = [node.ptr, node.cookie, 0];
+                told = [u32::from(strong), u32::from(weak)];
+            }
+        }
+        uapi::u64s_into(&mut bytes, answer);
+        if let Some(tail) = bytes.last_chunk_mut::<8>() {
+            uapi::u32s_into(tail, told);
+        }
+        writer.write_slice(&bytes)
+    }
+
+    /// `BINDER_GET_NODE_INFO_FOR_REF`: the counts of the node that a handle names. For the context
+    /// manager only.
+    fn node_info_for_handle(&self, user: UserSlice) -> Result {
+        let (mut reader, mut writer) = user.reader_writer();
+        let mut bytes = [0; 24];
+        reader.read_slice(&mut bytes)?;
+        let [number, zeros @ ..] = uapi::u32s_from::<6>(&bytes);
+        if zeros.iter().any(|zero| *zero != 0) {
+            return Err(EINVAL);
+        }
+        match self.context.manager() {
+            Some(manager) if core::ptr::eq(&*manager.owner, self) => (),
+            _ => return Err(EPERM),
+        }
+        let node = self.handles.lock().get(number, Strength::Strong).cloned();
+        let (strong, weak) = node.ok_or(EINVAL)?.counts();
+        let saturated = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        uapi::u32s_into(
+            &mut bytes,
+            [number, saturated(strong), saturated(weak), 0, 0, 0],
+        );
+        writer.write_slice(&bytes)
+    }
+
+    /// The file is closed for good.
+    ///
+    /// Everybody who waits for the process is answered `BR_DEAD_REPLY`, all references that it had
+    /// are given up, and its receive area is emptied. May sleep.
+    pub(crate) fn release(self: &Arc<Self>) {
+        self.context.unregister_manager(self);
+
+        let mut inner = self.inner.lock();
+        inner.is_dead = true;
+        let blanks = core::mem::take(&mut inner.blanks);
+        drop(inner);
+        drop(blanks);
+
+        loop {
+            let thread = self.inner.lock().threads.values().next().cloned();
+            match thread {
+                Some(thread) => thread.release(),
+                None => break,
+            }
+        }
+        loop {
+            let mut inner = self.inner.lock();
+            let Some(node) = inner.nodes.values().next().cloned() else {
+                break;
+            };
+            let waiting = node.cancel_one_way(&mut inner);
+            let removed = if waiting.is_none() {
+                Some(node.remove(&mut inner))
+            } else {
+                None
+            };
+            let is_removed = removed.is_some();
+            drop(inner);
+            drop(removed);
+            if is_removed {
+                node.notify_deaths();
+            }
+            if let Some(Work::Transaction(transaction)) = waiting {
+                transaction::cancel(transaction, br::DEAD_REPLY);
+            }
+        }
+        loop {
+            let removed = self.handles.lock().remove_any();
+            match removed {
+                Some(removed) => removed.finish(),
+                None => break,
+            }
+        }
+        loop {
+            let mut inner = self.inner.lock();
+            let (todo, delivered) = (inner.todo, inner.delivered_deaths);
+            let work = inner
+                .queues
+                .pop_front(todo)
+                .or_else(|| inner.queues.pop_front(delivered));
+            drop(inner);
+            match work {
+                Some(Work::Transaction(transaction)) => {
+                    transaction::cancel(transaction, br::DEAD_REPLY);
+                }
+                Some(_) => (),
+                None => break,
+            }
+        }
+        self.area.drain(drop);
+    }
+}

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The read half of `BINDER_WRITE_READ`: waiting for work, and returning it.
+
+use kernel::{
+    prelude::*,
+    sync::{atomic::Relaxed, Arc, SpinLockGuard},
+    uaccess::{UserPtr, UserSlice},
+};
+
+use super::{
+    process::{self, Wake},
+    task,
+    thread::Thread,
+    transaction::{self, Parcel, Transaction},
+    work::Work,
+    Payload,
+};
+use crate::uapi::{br, flags, Delivery, Returns, WriteRead};
+
+/// The part of a read buffer that has not been written yet.
+struct ReadBuffer {
+    /// User address of the buffer.
+    address: usize,
+    size: usize,
+    /// Bytes that have been written, in this read or an earlier one.
+    consumed: usize,
+    /// What is to be written next.
+    returns: Returns,
+}
+
+impl ReadBuffer {
+    /// Whether any item fits, both in userspace's buffer and in ours.
+    fn has_room(&self) -> bool {
+        self.size.saturating_sub(self.written()) >= Returns::MAX_ITEM_LEN
+    }
+
+    /// Bytes written and to be written. (What userspace says was written before can be anything.)
+    fn written(&self) -> usize {
+        self.consumed.saturating_add(self.returns.len())
+    }
+
+    /// Copies out what has been gathered.
+    fn flush(&mut self) -> Result {
+        let address = self.address.wrapping_add(self.consumed);
+        let bytes = self.returns.as_slice();
+        copy_out(
+            UserSlice::new(UserPtr::from_addr(address), bytes.len()),
+            bytes,
+        )?;
+        self.consumed += self.returns.len();
+        self.returns.clear();
+        Ok(())
+    }
+
+    /// Puts `code`, which has no arguments, where the first return is.
+    fn replace_first(&self, code: u32) -> Result {
+        UserSlice::new(UserPtr::from_addr(self.address), 4)
+            .writer()
+            .write_slice(&code.to_ne_bytes())
+    }
+}
+
+/// Copies `bytes` out. The usual lengths are told to the compiler: what has a known length need not
+/// be checked for whether it stays within the kernel's stack.
+fn copy_out(user: UserSlice, bytes: &[u8]) -> Result {
+    fn copy<const N: usize>(user: UserSlice, bytes: &[u8]) -> Option<Result> {
+        let bytes: &[u8; N] = bytes.try_into().ok()?;
+        Some(user.writer().write(bytes))
+    }
+    let copied = match bytes.len() {
+        // BR_NOOP
+        4 => copy::<4>(user, bytes),
+        // BR_TRANSACTION
+        68 => copy::<68>(user, bytes),
+        // BR_TRANSACTION_COMPLETE, BR_REPLY
+        72 => copy::<72>(user, bytes),
+        _ => Some(user.writer().write_slice(bytes)),
+    };
+    copied.unwrap_or(Err(EFAULT))
+}
+
+/// A message taken off a queue, to be returned.
+struct Taken {
+    transaction: Arc<Transaction>,
+    parcel: Option<Parcel>,
+}
+
+/// What is left to do once nothing is locked.
+struct Ending {
+    taken: Option<Taken>,
+    /// Userspace is to be asked for another thread.
+    wants_thread: bool,
+    /// Somebody for the work that this thread leaves.
+    wake: Wake,
+}
+
+impl Thread {
+    /// Waits for work and returns it.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`, `EINTR`, `EAGAIN` for a nonblocking read without work, and `EINVAL` for a buffer
+    /// without room for a single return.
+    pub(super) fn read(self: &Arc<Self>, request: &mut WriteRead, nonblocking: bool) -> Result {
+        // CAST: `usize` is 64 bits wide wherever this driver runs; see the crate root.
+        let mut buffer = ReadBuffer {
+            address: request.read_buffer as usize,
+            size: request.read_size as usize,
+            consumed: request.read_consumed as usize,
+            returns: Returns::new(),
+        };
+        let is_fresh = buffer.consumed == 0;
+        if is_fresh {
+            if buffer.size < 4 {
+                return Err(EINVAL);
+            }
+            // At once: a buffer that cannot be written is found out before anything is lost.
+            buffer.returns.push_code(br::NOOP);
+            buffer.flush()?;
+        }
+        loop {
+            let ending = match self.gather(&mut buffer, is_fresh, nonblocking) {
+                Ok(ending) => ending,
+                Err(error) => {
+                    self.pass_on();
+                    return Err(error);
+                }
+            };
+            ending.wake.notify();
+            // A message that could not be returned does not end the read, unless there is something
+            // else to return.
+            let is_done = match ending.taken {
+                Some(taken) => {
+                    let is_delivered = self.deliver(&mut buffer, taken)?;
+                    is_delivered || ending.wants_thread || !is_fresh || buffer.written() > 4
+                }
+                None => true,
+            };
+            if is_done {
+                buffer.flush()?;
+                request.read_consumed = buffer.consumed as u64;
+            }
+            if ending.wants_thread {
+                buffer.replace_first(br::SPAWN_LOOPER)?;
+            }
+            if is_done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sleeps until there is something to return. With it comes whether that may be work of the
+    /// process.
+    fn wait(
+        self: &Arc<Self>,
+        nonblocking: bool,
+    ) -> Result<(SpinLockGuard<'_, process::Inner>, bool)> {
+        let process = &self.process;
+        let mut inner = process.inner.lock();
+        if task::nice() != process.default_nice && self.is_available(&inner) {
+            drop(inner);
+            task::set_nice(process.default_nice);
+            inner = process.inner.lock();
+        }
+        let for_process = self.is_available(&inner);
+        while !self.has_work(&inner, for_process) {
+            if nonblocking {
+                return Err(EAGAIN);
+            }
+            if for_process {
+                self.start_waiting(&mut inner);
+            }
+            let signalled = self.wakeup.wait_interruptible_freezable(&mut inner);
+            self.stop_waiting(&mut inner);
+            if signalled {
+                return Err(EINTR);
+            }
+        }
+        Ok((inner, for_process))
+    }
+
+    /// Takes work off the queues, up to and including a message.
+    fn gather(
+        self: &Arc<Self>,
+        buffer: &mut ReadBuffer,
+        is_fresh: bool,
+        nonblocking: bool,
+    ) -> Result<Ending> {
+        let mut taken = None;
+        let mut inner = 'wait: loop {
+            let (mut inner, for_process) = self.wait(nonblocking)?;
+            loop {
+                let todo = inner.todo;
+                let is_own = self.has_own_work(&inner);
+                let is_processes = for_process && !inner.queues.is_empty(todo);
+                if !is_own && !is_processes {
+                    let has_returned = !is_fresh || buffer.written() > 4;
+                    if has_returned || self.need_return.load(Relaxed) {
+                        break 'wait inner;
+                    }
+                    // What was there needed no return after all.
+                    continue 'wait;
+                }
+                if !buffer.has_room() {
+                    break 'wait inner;
+                }
+                if !buffer.returns.has_room() {
+                    drop(inner);
+                    buffer.flush()?;
+                    inner = self.process.inner.lock();
+                    continue;
+                }
+                let work = if is_own {
+                    self.pop(&mut inner)
+                } else {
+                    inner.queues.pop_front(todo)
+                };
+                match work {
+                    Some(Work::Transaction(transaction)) => {
+                        taken = Some(self.take(&mut inner, transaction));
+                        break 'wait inner;
+                    }
+                    Some(Work::Complete) => buffer.returns.push_code(br::TRANSACTION_COMPLETE),
+                    Some(Work::ReturnError) => {
+                        if let Some(code) = self.take_return_error(&mut inner) {
+                            buffer.returns.push_code(code);
+                        }
+                    }
+                    Some(Work::ReplyError) => {
+                        if let Some(code) = self.take_reply_error(&mut inner) {
+                            buffer.returns.push_code(code);
+                        }
+                    }
+                    Some(Work::Node(node)) => {
+                        let removed = node.tell(&mut inner, &mut buffer.returns);
+                        drop(inner);
+                        drop((removed, node));
+                        inner = self.process.inner.lock();
+                    }
+                    Some(Work::Death(death)) => {
+                        let is_last = death.tell(&mut inner, &mut buffer.returns);
+                        drop(inner);
+                        drop(death);
+                        inner = self.process.inner.lock();
+                        if is_last {
+                            break 'wait inner;
+                        }
+                    }
+                    Some(Work::Waiting(_)) | None => (),
+                }
+            }
+        };
+        let wants_thread = self.is_looper(&inner) && inner.request_thread();
+        let wake = inner.wake_for_rest();
+        Ok(Ending {
+            taken,
+            wants_thread,
+            wake,
+        })
+    }
+
+    /// A read failed: if it was this thread that was woken for work of the process, another one is to
+    /// do it.
+    fn pass_on(&self) {
+        let wake = self.process.inner.lock().wake_for_rest();
+        wake.notify();
+    }
+
+    /// A message has been taken off its queue: a call goes on the thread's stack.
+    fn take(&self, inner: &mut process::Inner, transaction: Arc<Transaction>) -> Taken {
+        let parcel = transaction.detach(inner);
+        if transaction.is_call() {
+            let stack = &mut self.state.access_mut(inner).stack;
+            let below = stack.replace(transaction.clone());
+            transaction.set_stacked(inner, below, task::nice());
+        }
+        Taken {
+            transaction,
+            parcel,
+        }
+    }
+
+    /// Returns a message, after what has been gathered before it.
+    ///
+    /// If userspace's buffer cannot be written, or its files cannot become descriptors, the message is
+    /// lost, and who waits for an answer gets `BR_FAILED_REPLY`. `false` if the thread is none the
+    /// wiser for it, and has to wait for something else.
+    fn deliver(self: &Arc<Self>, buffer: &mut ReadBuffer, taken: Taken) -> Result<bool> {
+        let Taken {
+            transaction,
+            parcel,
+        } = taken;
+        let Some(mut parcel) = parcel else {
+            return Ok(false);
+        };
+        let descriptors = match &mut parcel.objects {
+            Some(objects) => match objects.make_descriptors(&mut parcel.buffer) {
+                Ok(descriptors) => Some(descriptors),
+                Err(_) => {
+                    drop(parcel);
+                    let is_reply = transaction.is_reply();
+                    if is_reply {
+                        buffer.returns.push_code(br::FAILED_REPLY);
+                    }
+                    self.unstack(&transaction);
+                    transaction::give_up(transaction, br::FAILED_REPLY);
+                    return Ok(is_reply);
+                }
+            },
+            None => None,
+        };
+        let message = transaction.message();
+        let mut delivery = Delivery {
+            code: message.code,
+            flags: message.flags,
+            sender_euid: message.sender_euid.into_uid_in_current_ns(),
+            data_size: message.data_size,
+            offsets_size: message.offsets_size,
+            data_address: parcel.buffer.address(),
+            offsets_address: parcel.buffer.address() + (message.data_size + 7 & !7),
+            security_context: message.security_context,
+            ..Default::default()
+        };
+        let mut code = br::REPLY;
+        let saved_nice = task::nice();
+        if let Some(target) = &message.target {
+            (delivery.ptr, delivery.cookie) = (target.ptr, target.cookie);
+            code = if message.security_context.is_some() {
+                br::TRANSACTION_SEC_CTX
+            } else {
+                br::TRANSACTION
+            };
+            let is_one_way = message.flags & flags::ONE_WAY != 0;
+            if !is_one_way && message.nice < target.min_nice {
+                task::set_nice(message.nice);
+            } else if !is_one_way || saved_nice > target.min_nice {
+                task::set_nice(target.min_nice);
+            }
+        }
+        // Nobody waits for the answer to a call whose sender is gone.
+        if let Some(from) = message.from.as_ref().filter(|from| !from.is_dead()) {
+            let current = kernel::current!();
+            delivery.sender_pid = from.process.task.tgid_nr_ns(current.active_pid_ns());
+        }
+        buffer.returns.push_delivery(code, &delivery);
+
+        if let Err(error) = buffer.flush() {
+            drop(parcel);
+            task::set_nice(saved_nice);
+            self.unstack(&transaction);
+            transaction::give_up(transaction, br::FAILED_REPLY);
+            return Err(error);
+        }
+        if let Some(descriptors) = descriptors {
+            descriptors.install();
+        }
+        parcel.buffer.deliver(Payload {
+            _hold: parcel.hold,
+            _objects: parcel.objects,
+        });
+        transaction::recycle(transaction);
+        Ok(true)
+    }
+
+    /// Takes a call that was not returned off the stack.
+    fn unstack(&self, transaction: &Arc<Transaction>) {
+        let mut inner = self.process.inner.lock();
+        let state = self.state.access_mut(&mut inner);
+        let top = state.stack.take_if(|top| Arc::ptr_eq(top, transaction));
+        if top.is_some() {
+            let (below, _) = transaction.take_stacked(&mut inner);
+            self.state.access_mut(&mut inner).stack = below;
+        }
+        drop(inner);
+        drop(top);
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the current task has, and the kernel crate has no safe way to: its nice value, its files.
+
+#![allow(unsafe_code)]
+
+use kernel::{
+    bindings,
+    fs::{File, LocalFile},
+    prelude::*,
+    sync::aref::ARef,
+    task::Task,
+};
+
+/// Nice value of a task with `static_prio` 0, negated: `DEFAULT_PRIO` of
+/// `include/linux/sched/prio.h`.
+const DEFAULT_PRIO: i32 = 120;
+
+/// Largest nice value: `MAX_NICE` of `include/linux/sched/prio.h`.
+const MAX_NICE: i32 = 19;
+
+/// The current task's nice value, −20 to 19.
+pub(super) fn nice() -> i32 {
+    let current = Task::current_raw();
+    // SAFETY: The current task is valid while it runs this. `static_prio` is an `int` that
+    // `set_user_nice()` in another task may store to at the same time; like the C side's
+    // `task_nice()` this is a single aligned load, and either value will do.
+    let static_prio = unsafe { core::ptr::read_volatile(&raw const (*current).static_prio) };
+    static_prio - DEFAULT_PRIO
+}
+
+/// Sets the current task's nice value, or the lowest that `RLIMIT_NICE` lets it have.
+///
+/// May sleep.
+pub(super) fn set_nice(value: i32) {
+    if value == nice() {
+        return;
+    }
+    let current = Task::current_raw();
+    // SAFETY: The current task is valid while it runs this, and `can_nice()` takes any value.
+    if unsafe { bindings::can_nice(current, value) } != 0 {
+        // SAFETY: As above; `set_user_nice()` ignores values that are none.
+        // CAST: widens.
+        unsafe { bindings::set_user_nice(current, value as c_long) };
+        return;
+    }
+    // SAFETY: A running task has a signal struct, and `rlim` an entry for each `RLIMIT_*`. Limits may
+    // be changed by another task meanwhile: one aligned load, as `rlimit()` does.
+    let limit = unsafe {
+        core::ptr::read_volatile(
+            &raw const (*(*current).signal).rlim[bindings::RLIMIT_NICE as usize].rlim_cur,
+        )
+    };
+    // `rlimit_to_nice()`: 1 stands for nice 19, 40 for −20, and 0 for no right at all.
+    let lowest = MAX_NICE + 1 - i32::try_from(limit).unwrap_or(MAX_NICE);
+    // SAFETY: As above.
+    // CAST: widens.
+    unsafe { bindings::set_user_nice(current, lowest as c_long) };
+}
+
+/// The file behind a descriptor of the current process.
+///
+/// `EBADF`. Called in ioctls of this driver only.
+pub(super) fn file(fd: u32) -> Result<ARef<File>> {
+    let file = LocalFile::fget(fd)?;
+    // SAFETY: An ioctl looks its own file up with `fdget()`; an `fdget_pos()` section is only ever
+    // entered for system calls that use a file position, and this task is not in one.
+    Ok(unsafe { LocalFile::assume_no_fdget_pos(file) })
+}

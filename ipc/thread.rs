@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Threads: those that have called into the driver on an open file.
+
+use kernel::{
+    fs::File,
+    new_condvar,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        poll::{PollCondVarBox, PollTable},
+        Arc, CondVar, LockedBy, SetOnce, UniqueArc,
+    },
+    task::Pid,
+};
+
+use super::{
+    process::{self, Process},
+    transaction::{self, Transaction},
+    work::{Entry, Work},
+};
+use crate::{
+    alloc::queue::{Position, Queue, Ticket},
+    uapi::br,
+};
+
+/// What a thread has said of itself.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Looper {
+    /// `BC_REGISTER_LOOPER`: started because of `BR_SPAWN_LOOPER`.
+    pub(super) registered: bool,
+    /// `BC_ENTER_LOOPER`: a looper of its own accord.
+    pub(super) entered: bool,
+}
+
+impl Looper {
+    pub(super) fn is_looper(self) -> bool {
+        self.registered || self.entered
+    }
+}
+
+/// What `BINDER_GET_EXTENDED_ERROR` says.
+#[derive(Clone, Copy)]
+pub(super) struct ExtendedError {
+    /// Number of the message in the process that sent it.
+    pub(super) id: u32,
+    /// A `BR_*` code.
+    pub(super) command: u32,
+    /// A negative errno, or 0.
+    pub(super) param: i32,
+}
+
+impl ExtendedError {
+    pub(super) const fn none(id: u32) -> Self {
+        ExtendedError {
+            id,
+            command: br::OK,
+            param: 0,
+        }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.command == br::OK
+    }
+}
+
+/// The state of a thread, guarded by its process's `inner` lock.
+pub(super) struct State {
+    pub(super) looper: Looper,
+    /// Something in `todo` is to be returned at once. What else is there waits for it: the
+    /// `BR_TRANSACTION_COMPLETE` of a call comes with the reply.
+    is_urgent: bool,
+    /// The thread's own work.
+    todo: Queue,
+    /// Top of the call stack: calls that the thread handles, and calls whose reply it waits for.
+    pub(super) stack: Option<Arc<Transaction>>,
+    /// Code to return for a command that failed. While there is one, no further command is taken.
+    return_error: Option<u32>,
+    return_entry: Entry,
+    /// Code to return for a call that failed after it was sent.
+    reply_error: Option<u32>,
+    reply_entry: Entry,
+    /// Place in the list of the process's waiting threads.
+    waiting: Entry,
+    pub(super) error: ExtendedError,
+}
+
+/// A thread on an open file.
+#[pin_data]
+pub(crate) struct Thread {
+    pub(super) process: Arc<Process>,
+    /// Thread id in the initial pid namespace.
+    pub(super) id: Pid,
+    pub(super) state: LockedBy<State, process::Inner>,
+    /// The thread is gone (`BINDER_THREAD_EXIT`, or its file was closed). Set with the process's
+    /// `inner` locked: who has that locked can rely on the answer.
+    is_dead: Atomic<bool>,
+    /// The thread's next read returns although there is no work: the thread is new, or a descriptor
+    /// of its file was closed.
+    pub(super) need_return: Atomic<bool>,
+    /// What the thread sleeps on.
+    #[pin]
+    pub(super) wakeup: CondVar,
+    /// What its pollers sleep on, once it has been polled.
+    poll: SetOnce<PollCondVarBox>,
+}
+
+/// Places that a thread takes up in its process's queues.
+const ENTRIES: usize = 4;
+
+impl Thread {
+    /// Creates a record for the thread `id` of `process`.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn create(process: &Arc<Process>, id: Pid) -> Result<Arc<Self>> {
+        let memory = UniqueArc::new_uninit(GFP_KERNEL_ACCOUNT)?;
+        let mut inner = process.lock_with_entries(ENTRIES)?;
+        let queues = &mut inner.queues;
+        let Some(todo) = queues.new_queue() else {
+            return Err(ENOMEM);
+        };
+        let state = State {
+            looper: Looper::default(),
+            is_urgent: false,
+            todo,
+            stack: None,
+            return_error: None,
+            return_entry: Entry::reserve(queues),
+            reply_error: None,
+            reply_entry: Entry::reserve(queues),
+            waiting: Entry::reserve(queues),
+            error: ExtendedError::none(0),
+        };
+        drop(inner);
+        let thread = memory.pin_init_with(pin_init!(Self {
+            process: process.clone(),
+            id,
+            state: LockedBy::new(&process.inner, state),
+            is_dead: Atomic::new(false),
+            need_return: Atomic::new(true),
+            wakeup <- new_condvar!("Thread::wakeup"),
+            poll: SetOnce::new(),
+        }));
+        match thread {
+            Ok(thread) => Ok(thread.into()),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Wakes the thread, or its pollers. With `sync` the waker is about to sleep.
+    pub(super) fn notify(&self, sync: bool) {
+        if sync {
+            self.wakeup.notify_sync();
+        } else {
+            self.wakeup.notify_one();
+        }
+        if let Some(poll) = self.poll.as_ref() {
+            poll.notify_all();
+        }
+    }
+
+    /// Whether the thread is gone.
+    pub(super) fn is_dead(&self) -> bool {
+        self.is_dead.load(Relaxed)
+    }
+
+    /// Whether the thread has ever been polled.
+    pub(super) fn is_polled(&self) -> bool {
+        self.poll.as_ref().is_some()
+    }
+
+    /// Registers a poller of the thread.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn register_poller(&self, file: &File, table: &PollTable<'_>) -> Result {
+        if self.poll.as_ref().is_none() {
+            let poll = PollCondVarBox::new(c"Thread::poll", kernel::static_lock_class!())?;
+            if self.poll.populate(poll) {
+                self.process.inner.lock().polled_threads += 1;
+            }
+        }
+        if let Some(poll) = self.poll.as_ref() {
+            table.register_wait(file, poll);
+        }
+        Ok(())
+    }
+
+    /// Whether the thread may take work of its process: it handles no call and has no work itself.
+    pub(super) fn is_available(&self, inner: &process::Inner) -> bool {
+        let state = self.state.access(inner);
+        state.stack.is_none() && inner.queues.is_empty(state.todo)
+    }
+
+    /// Whether there is anything in the thread's own queue.
+    pub(super) fn has_own_work(&self, inner: &process::Inner) -> bool {
+        !inner.queues.is_empty(self.state.access(inner).todo)
+    }
+
+    /// Whether a read would return; with `for_process` also because of the process's work.
+    pub(super) fn has_work(&self, inner: &process::Inner, for_process: bool) -> bool {
+        let state = self.state.access(inner);
+        (state.is_urgent && !inner.queues.is_empty(state.todo))
+            || self.need_return.load(Relaxed)
+            || (for_process && !inner.queues.is_empty(inner.todo))
+    }
+
+    /// Whether the next thing that the thread has to take is a call or a reply.
+    pub(super) fn has_transaction_next(&self, inner: &process::Inner) -> bool {
+        matches!(
+            inner.queues.front(self.state.access(inner).todo),
+            Some(Work::Transaction(_))
+        )
+    }
+
+    /// Gives the thread work that is to be returned at once.
+    ///
+    /// A place must have been made sure of with [`Process::lock_with_entries`]; without one the work
+    /// comes back.
+    pub(super) fn push(&self, inner: &mut process::Inner, work: Work) -> Result<Position, Work> {
+        let todo = self.state.access(inner).todo;
+        let position = inner.queues.push_back(todo, work)?;
+        self.set_urgent(inner);
+        Ok(position)
+    }
+
+    /// Like [`Thread::push`], for work that waits for something that is to be returned at once.
+    pub(super) fn push_deferred(
+        &self,
+        inner: &mut process::Inner,
+        work: Work,
+    ) -> Result<Position, Work> {
+        let todo = self.state.access(inner).todo;
+        inner.queues.push_back(todo, work)
+    }
+
+    /// Like [`Thread::push_deferred`], with a place that was reserved.
+    pub(super) fn push_deferred_with(
+        &self,
+        inner: &mut process::Inner,
+        work: Work,
+        ticket: Ticket,
+    ) -> Position {
+        let todo = self.state.access(inner).todo;
+        inner.queues.push_back_with(todo, work, ticket)
+    }
+
+    /// Like [`Thread::push`], with a place that was reserved.
+    pub(super) fn push_with(
+        &self,
+        inner: &mut process::Inner,
+        work: Work,
+        ticket: Ticket,
+    ) -> Position {
+        let position = self.push_deferred_with(inner, work, ticket);
+        self.set_urgent(inner);
+        position
+    }
+
+    /// Whether the thread has said that it waits for work of its process.
+    pub(super) fn is_looper(&self, inner: &process::Inner) -> bool {
+        self.state.access(inner).looper.is_looper()
+    }
+
+    fn set_urgent(&self, inner: &mut process::Inner) {
+        let state = self.state.access_mut(inner);
+        let was_urgent = core::mem::replace(&mut state.is_urgent, true);
+        // A thread that gives work to itself may be waited for in poll().
+        if !was_urgent {
+            if let Some(poll) = self.poll.as_ref() {
+                poll.notify_all();
+            }
+        }
+    }
+
+    /// Takes the next piece of the thread's own work.
+    pub(super) fn pop(&self, inner: &mut process::Inner) -> Option<Work> {
+        let todo = self.state.access(inner).todo;
+        let work = inner.queues.pop_front(todo)?;
+        if inner.queues.is_empty(todo) {
+            self.state.access_mut(inner).is_urgent = false;
+        }
+        Some(work)
+    }
+
+    /// Queues `code` as the answer to a command of the thread's that failed.
+    pub(super) fn set_return_error(&self, inner: &mut process::Inner, code: u32) {
+        let state = self.state.access_mut(inner);
+        let todo = state.todo;
+        state.return_error = Some(code);
+        if let Entry::Reserved(ticket) = core::mem::replace(&mut state.return_entry, Entry::Gone) {
+            let position = inner.queues.push_back_with(todo, Work::ReturnError, ticket);
+            self.state.access_mut(inner).return_entry = Entry::Queued(position);
+        }
+        self.set_urgent(inner);
+    }
+
+    /// Whether a failed command's answer has not been returned yet.
+    pub(super) fn has_return_error(&self, inner: &process::Inner) -> bool {
+        self.state.access(inner).return_error.is_some()
+    }
+
+    /// Takes the code of the [`Work::ReturnError`] just popped.
+    pub(super) fn take_return_error(&self, inner: &mut process::Inner) -> Option<u32> {
+        let entry = Entry::reserve(&mut inner.queues);
+        let state = self.state.access_mut(inner);
+        state.return_entry = entry;
+        state.return_error.take()
+    }
+
+    /// Queues `code` as the answer to a call of the thread's. There is one slot: while it is taken,
+    /// further errors are lost, as each call waits for its answer.
+    pub(super) fn set_reply_error(&self, inner: &mut process::Inner, code: u32) {
+        let state = self.state.access_mut(inner);
+        let todo = state.todo;
+        if state.reply_error.is_some() {
+            return;
+        }
+        state.reply_error = Some(code);
+        if let Entry::Reserved(ticket) = core::mem::replace(&mut state.reply_entry, Entry::Gone) {
+            let position = inner.queues.push_back_with(todo, Work::ReplyError, ticket);
+            self.state.access_mut(inner).reply_entry = Entry::Queued(position);
+        }
+        self.set_urgent(inner);
+    }
+
+    /// Takes the code of the [`Work::ReplyError`] just popped.
+    pub(super) fn take_reply_error(&self, inner: &mut process::Inner) -> Option<u32> {
+        let entry = Entry::reserve(&mut inner.queues);
+        let state = self.state.access_mut(inner);
+        state.reply_entry = entry;
+        state.reply_error.take()
+    }
+
+    /// Enters the thread at the head of the list of waiting ones: the one that slept least is woken
+    /// first.
+    pub(super) fn start_waiting(self: &Arc<Self>, inner: &mut process::Inner) {
+        let waiting = inner.waiting;
+        let state = self.state.access_mut(inner);
+        if let Entry::Reserved(ticket) = core::mem::replace(&mut state.waiting, Entry::Gone) {
+            inner.queues.release(ticket);
+            let work = Work::Waiting(self.clone());
+            // The place just released is there. (And the reference is not the thread's last.)
+            if let Ok(position) = inner.queues.push_front(waiting, work) {
+                self.state.access_mut(inner).waiting = Entry::Queued(position);
+            }
+        }
+    }
+
+    /// Takes the thread off the list, if it still is there.
+    pub(super) fn stop_waiting(&self, inner: &mut process::Inner) {
+        if let Entry::Queued(position) = self.state.access(inner).waiting {
+            // Not the last reference to the thread: the caller has one.
+            drop(inner.queues.remove(position));
+            self.was_taken_off(inner);
+        }
+    }
+
+    /// The thread has been taken off the list of waiting ones.
+    pub(super) fn was_taken_off(&self, inner: &mut process::Inner) {
+        let entry = Entry::reserve(&mut inner.queues);
+        self.state.access_mut(inner).waiting = entry;
+    }
+
+    /// Ends the thread: whoever waits for it is told, and what it has not done is given to others.
+    ///
+    /// The sender of the call that it handles gets `BR_DEAD_REPLY` at once, as do the senders of
+    /// calls that were given to it and not returned yet. Who waits for a call further down its stack
+    /// learns of it when the calls above are answered. One-way messages and node work go back to the
+    /// process.
+    ///
+    /// May sleep.
+    pub(super) fn release(self: &Arc<Self>) {
+        let mut inner = self.process.inner.lock();
+        // Keeps the removed entry, and all that is taken below, beyond the unlocking.
+        let tree_node = inner.threads.remove_node(&self.id);
+        self.stop_waiting(&mut inner);
+        if self.is_polled() {
+            inner.polled_threads -= 1;
+        }
+        let state = self.state.access_mut(&mut inner);
+        let mut stack = state.stack.take();
+        self.is_dead.store(true, Relaxed);
+        drop(inner);
+        drop(tree_node);
+        self.notify(false);
+
+        let mut is_top = true;
+        while let Some(transaction) = stack {
+            stack = transaction.unstack(self);
+            let is_incoming = !transaction.is_from(self);
+            if is_top && is_incoming {
+                transaction::fail_call(transaction, br::DEAD_REPLY);
+            } else {
+                transaction::recycle(transaction);
+            }
+            is_top = false;
+        }
+
+        let mut inner = self.process.inner.lock();
+        while let Some(work) = self.pop(&mut inner) {
+            let (unwanted, wake) = match work {
+                Work::Transaction(transaction) if transaction.is_call() => {
+                    (Some(transaction), Default::default())
+                }
+                Work::Transaction(transaction) if transaction.is_reply() => {
+                    (Some(transaction), Default::default())
+                }
+                // One-way messages, node work and notices are anybody's.
+                work @ (Work::Transaction(_) | Work::Node(_) | Work::Death(_)) => {
+                    (None, inner.give_to_anyone(work))
+                }
+                Work::Complete | Work::ReturnError | Work::ReplyError | Work::Waiting(_) => {
+                    continue;
+                }
+            };
+            drop(inner);
+            wake.notify();
+            if let Some(transaction) = unwanted {
+                transaction::cancel(transaction, br::DEAD_REPLY);
+            }
+            inner = self.process.inner.lock();
+        }
+        let state = self.state.access_mut(&mut inner);
+        let todo = state.todo;
+        let entries = [
+            core::mem::replace(&mut state.return_entry, Entry::Gone),
+            core::mem::replace(&mut state.reply_entry, Entry::Gone),
+            core::mem::replace(&mut state.waiting, Entry::Gone),
+        ];
+        for entry in entries {
+            // Errors carry no references.
+            drop(entry.cancel(&mut inner.queues));
+        }
+        inner.queues.free_queue(todo);
+    }
+}

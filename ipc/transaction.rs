@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Transactions: messages under way, and calls that wait for their reply.
+
+use kernel::{
+    alloc::AllocError,
+    prelude::*,
+    sync::{Arc, LockedBy, UniqueArc},
+    task::Kuid,
+};
+
+use super::{
+    node::Hold,
+    object::Objects,
+    process::{self, Process},
+    thread::{ExtendedError, Thread},
+    Buffer,
+};
+use crate::{uapi::br, vma};
+
+/// The most calls that may be nested in one another. Each waits for the next, so that all of them
+/// stay in memory.
+pub(super) const MAX_NESTED_CALLS: u32 = 1024;
+
+/// Why a message was not sent: what the sender is told.
+#[derive(Clone, Copy)]
+pub(super) struct Failure {
+    /// `BR_DEAD_REPLY` or `BR_FAILED_REPLY`.
+    pub(super) code: u32,
+    /// For `BINDER_GET_EXTENDED_ERROR`.
+    pub(super) error: Option<Error>,
+}
+
+impl Failure {
+    /// There is nobody to receive it.
+    pub(super) fn dead(error: Error) -> Self {
+        Failure {
+            code: br::DEAD_REPLY,
+            error: Some(error),
+        }
+    }
+
+    /// The message, or its sender, is not as it has to be.
+    pub(super) fn failed(error: Error) -> Self {
+        Failure {
+            code: br::FAILED_REPLY,
+            error: Some(error),
+        }
+    }
+
+    /// The receiver went while the message was on its way.
+    pub(super) fn died() -> Self {
+        Failure {
+            code: br::DEAD_REPLY,
+            error: None,
+        }
+    }
+}
+
+impl Failure {
+    /// What `BINDER_GET_EXTENDED_ERROR` says of it.
+    pub(super) fn extended(&self, id: u32) -> ExtendedError {
+        ExtendedError {
+            id,
+            command: self.code,
+            param: self.error.map_or(0, |error| error.to_errno()),
+        }
+    }
+}
+
+impl From<vma::AllocError> for Failure {
+    fn from(error: vma::AllocError) -> Self {
+        match error {
+            vma::AllocError::Unmapped => Failure::dead(ESRCH),
+            vma::AllocError::NoSpace => Failure::failed(ENOSPC),
+            vma::AllocError::NoMemory => Failure::failed(ENOMEM),
+            vma::AllocError::Invalid => Failure::failed(EINVAL),
+        }
+    }
+}
+
+impl From<AllocError> for Failure {
+    fn from(_: AllocError) -> Self {
+        Failure::failed(ENOMEM)
+    }
+}
+
+/// The node that a message is for.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub(super) ptr: u64,
+    pub(super) cookie: u64,
+    /// Nice value of the node. See [`super::Node::min_nice`].
+    pub(super) min_nice: i32,
+}
+
+/// What is known of a message when it is sent, and does not change.
+pub(super) struct Message {
+    /// The thread that waits for the reply. `None` in replies and one-way messages.
+    pub(super) from: Option<Arc<Thread>>,
+    /// The call that `from` was handling or waiting for when it sent this one.
+    pub(super) from_parent: Option<Arc<Transaction>>,
+    /// How many calls this one is nested in.
+    pub(super) depth: u32,
+    /// The process that the message is for. It owns the record.
+    pub(super) to: Arc<Process>,
+    /// `None` in replies.
+    pub(super) target: Option<Target>,
+    pub(super) sender_euid: Kuid,
+    pub(super) code: u32,
+    pub(super) flags: u32,
+    /// Nice value of the sending thread.
+    pub(super) nice: i32,
+    /// Bytes of the payload.
+    pub(super) data_size: u64,
+    /// Bytes of the offsets behind it.
+    pub(super) offsets_size: u64,
+    /// Receiver's address of the sender's security context, where the node asks for one.
+    pub(super) security_context: Option<u64>,
+}
+
+/// The bytes of a message that has not been delivered yet.
+pub(super) struct Parcel {
+    pub(super) buffer: Buffer,
+    pub(super) objects: Option<KBox<Objects>>,
+    pub(super) hold: Option<Hold>,
+}
+
+/// What changes on the way, guarded by the `inner` lock of the process that the message is for.
+#[derive(Default)]
+struct State {
+    /// Until the message is delivered.
+    parcel: Option<Parcel>,
+    /// While the call is on the stack of the thread that handles it: the call below.
+    to_parent: Option<Arc<Transaction>>,
+    /// Nice value of the thread that handles the call, to be restored with its reply.
+    saved_nice: i32,
+}
+
+/// A message.
+pub(crate) struct Transaction {
+    message: Message,
+    state: LockedBy<State, process::Inner>,
+}
+
+/// A record to be filled in: without parcel, stack, or sender.
+pub(super) type Blank = UniqueArc<Transaction>;
+
+/// A blank record taken from the process that a message is for. It goes back there if the message is
+/// not sent after all; no lock may be held then.
+pub(super) struct Spare(Option<Blank>);
+
+impl Spare {
+    /// Takes a record of the process whose `inner` lock is held, if there is one.
+    pub(super) fn take(to: &mut process::Inner) -> Self {
+        Spare(to.blanks.pop())
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if let Some(blank) = self.0.take() {
+            give_back(blank);
+        }
+    }
+}
+
+/// Gives a blank record back to its process.
+fn give_back(blank: Blank) {
+    let to = blank.message.to.clone();
+    let surplus = to.inner.lock().keep_blank(blank);
+    drop(surplus);
+}
+
+impl Transaction {
+    /// Makes a record for a message, out of a blank one of the receiving process if there is one.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn new(mut spare: Spare, message: Message) -> Result<Arc<Self>, AllocError> {
+        if let Some(mut blank) = spare.0.take() {
+            blank.message = message;
+            return Ok(blank.into());
+        }
+        let to = message.to.clone();
+        Arc::new(
+            Transaction {
+                message,
+                state: LockedBy::new(&to.inner, State::default()),
+            },
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    pub(super) fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// Whether somebody waits for a reply.
+    pub(super) fn is_call(&self) -> bool {
+        self.message.from.is_some()
+    }
+
+    /// Whether this is a reply.
+    pub(super) fn is_reply(&self) -> bool {
+        self.message.target.is_none()
+    }
+
+    /// Whether `thread` sent the call. On the stack of a thread, all other calls are for it.
+    pub(super) fn is_from(&self, thread: &Thread) -> bool {
+        matches!(&self.message.from, Some(from) if core::ptr::eq(&**from, thread))
+    }
+
+    /// Attaches the bytes. Called before the message is queued.
+    pub(super) fn attach(&self, to: &mut process::Inner, parcel: Parcel) {
+        self.state.access_mut(to).parcel = Some(parcel);
+    }
+
+    /// The message's hold on its node becomes the node's one-way turn.
+    pub(super) fn set_turn(&self, to: &mut process::Inner) {
+        if let Some(hold) = self
+            .state
+            .access_mut(to)
+            .parcel
+            .as_mut()
+            .and_then(|parcel| parcel.hold.as_mut())
+        {
+            hold.set_turn();
+        }
+    }
+
+    /// Detaches the bytes: the message is being delivered, or thrown away.
+    pub(super) fn detach(&self, to: &mut process::Inner) -> Option<Parcel> {
+        self.state.access_mut(to).parcel.take()
+    }
+
+    /// Notes what is needed when the receiving thread is done with the call.
+    pub(super) fn set_stacked(
+        &self,
+        to: &mut process::Inner,
+        below: Option<Arc<Transaction>>,
+        saved_nice: i32,
+    ) {
+        let state = self.state.access_mut(to);
+        state.to_parent = below;
+        state.saved_nice = saved_nice;
+    }
+
+    /// Takes what [`Transaction::set_stacked`] noted.
+    pub(super) fn take_stacked(&self, to: &mut process::Inner) -> (Option<Arc<Transaction>>, i32) {
+        let state = self.state.access_mut(to);
+        (state.to_parent.take(), state.saved_nice)
+    }
+
+    /// What is below the call on the stack of `thread`, which is being taken apart.
+    pub(super) fn unstack(&self, thread: &Thread) -> Option<Arc<Transaction>> {
+        if self.is_from(thread) {
+            self.message.from_parent.clone()
+        } else {
+            self.take_stacked(&mut self.message.to.inner.lock()).0
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        // Nested calls form a chain; without this loop dropping it would nest, too.
+        let mut next = self.message.from_parent.take();
+        while let Some(mut parent) = next.and_then(Arc::into_unique_or_drop) {
+            next = parent.as_mut().get_mut().message.from_parent.take();
+        }
+    }
+}
+
+/// Ends the use of a record. If it was the last one, the record goes back to its process.
+///
+/// No lock may be held.
+pub(super) fn recycle(transaction: Arc<Transaction>) {
+    let Some(unique) = Arc::into_unique_or_drop(transaction) else {
+        return;
+    };
+    let mut blank = Pin::into_inner(unique);
+    let from = blank.message.from.take();
+    let from_parent = blank.message.from_parent.take();
+    give_back(blank);
+    drop(from);
+    drop(from_parent);
+}
+
+/// Answers a call with an error: whoever waits for it gets `code`.
+///
+/// If that thread is gone, the one that waits for *it* gets the code, and so on.
+///
+/// No lock may be held.
+pub(super) fn fail_call(transaction: Arc<Transaction>, code: u32) {
+    let mut next = Some(transaction);
+    while let Some(call) = next {
+        let Some(from) = call.message.from.clone() else {
+            recycle(call);
+            return;
+        };
+        let mut inner = from.process.inner.lock();
+        if from.is_dead() {
+            drop(inner);
+            next = call.message.from_parent.clone();
+            recycle(call);
+            continue;
+        }
+        let popped = pop_call(&from, &mut inner, &call);
+        from.set_reply_error(&mut inner, code);
+        drop(inner);
+        from.notify(false);
+        drop(popped);
+        recycle(call);
+        return;
+    }
+}
+
+/// Takes `call` off the stack of the thread that waits for its reply, if it is on top. The reference
+/// is to be dropped after unlocking.
+pub(super) fn pop_call(
+    from: &Thread,
+    inner: &mut process::Inner,
+    call: &Arc<Transaction>,
+) -> Option<Arc<Transaction>> {
+    let state = from.state.access_mut(inner);
+    if state
+        .stack
+        .as_ref()
+        .is_some_and(|top| Arc::ptr_eq(top, call))
+    {
+        core::mem::replace(&mut state.stack, call.message.from_parent.clone())
+    } else {
+        None
+    }
+}
+
+/// Throws away a message that cannot be delivered. Who waits for an answer gets `code`.
+///
+/// No lock may be held.
+pub(super) fn cancel(transaction: Arc<Transaction>, code: u32) {
+    let parcel = transaction.detach(&mut transaction.message.to.inner.lock());
+    drop(parcel);
+    give_up(transaction, code);
+}
+
+/// Ends a message whose bytes are gone. Who waits for an answer gets `code`.
+///
+/// No lock may be held.
+pub(super) fn give_up(transaction: Arc<Transaction>, code: u32) {
+    if transaction.is_call() {
+        fail_call(transaction, code);
+    } else {
+        recycle(transaction);
+    }
+}

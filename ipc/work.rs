@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a thread can be given to do, in the order in which it will be returned to userspace.
+
+use kernel::sync::Arc;
+
+use super::{death::Death, Node, Thread, Transaction};
+use crate::alloc::queue::{Arena, Position, Ticket};
+
+/// An entry of a queue of a process.
+pub(super) enum Work {
+    /// A call or reply to deliver.
+    Transaction(Arc<Transaction>),
+    /// The thread's own message is on its way (`BR_TRANSACTION_COMPLETE`).
+    Complete,
+    /// The owner of a node has to be told what references there are.
+    Node(Arc<Node>),
+    /// Somebody's death, or the end of waiting for it.
+    Death(Arc<Death>),
+    /// The thread's command failed: see `thread::State::return_error`.
+    ReturnError,
+    /// The thread's call failed after it was sent: see `thread::State::reply_error`.
+    ReplyError,
+    /// A thread that waits for work of its process (the only kind of entry in that queue).
+    Waiting(Arc<Thread>),
+}
+
+/// All queues of a process.
+pub(super) type Queues = Arena<Work>;
+
+/// Something's place in the queues: it can be queued once at a time, and queueing it cannot fail.
+pub(super) enum Entry {
+    /// Not queued; the place is reserved.
+    Reserved(Ticket),
+    /// Queued.
+    Queued(Position),
+    /// Never to be queued again.
+    Gone,
+}
+
+impl Entry {
+    /// Reserves a place. [`Entry::Gone`] if there is none: callers make sure before, or have just
+    /// taken an entry off a queue.
+    pub(super) fn reserve(queues: &mut Queues) -> Self {
+        queues.reserve().map_or(Entry::Gone, Entry::Reserved)
+    }
+
+    /// Takes the reserved place, if nothing is queued there.
+    pub(super) fn take_reserved(&mut self) -> Option<Ticket> {
+        match core::mem::replace(self, Entry::Gone) {
+            Entry::Reserved(ticket) => Some(ticket),
+            entry => {
+                *self = entry;
+                None
+            }
+        }
+    }
+
+    /// Gives the place up, and what is queued there back.
+    pub(super) fn cancel(self, queues: &mut Queues) -> Option<Work> {
+        match self {
+            Entry::Reserved(ticket) => {
+                queues.release(ticket);
+                None
+            }
+            Entry::Queued(position) => queues.remove(position),
+            Entry::Gone => None,
+        }
+    }
+}

@@ -1,0 +1,697 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The write half of `BINDER_WRITE_READ`: commands, and sending messages.
+
+use kernel::{
+    prelude::*,
+    security::{self, SecurityCtx},
+    sync::Arc,
+    task::Kuid,
+    uaccess::{UserPtr, UserSlice},
+};
+
+use super::{
+    node::Turn,
+    object::Objects,
+    process::{self, Process, Wake},
+    task,
+    thread::{ExtendedError, Thread},
+    transaction::{self, Failure, Message, Parcel, Spare, Target, Transaction, MAX_NESTED_CALLS},
+    work::Work,
+    Buffer,
+};
+use crate::{
+    uapi::{self, br, flags, Command, DecodeError, FlatObject, TransactionData, WriteRead},
+    vma::Kind,
+};
+
+/// How much of a write buffer is read at a time, in bytes: any command, and what is usually written
+/// at once (`BC_FREE_BUFFER` with `BC_REPLY` or `BC_TRANSACTION`). Each byte costs, as it is zeroed.
+const WINDOW_LEN: usize = 80;
+
+/// Takes commands out of a write buffer in userspace, reading each byte of it once.
+struct Commands {
+    /// User address of the buffer.
+    address: usize,
+    size: usize,
+    /// Bytes of the buffer that have been taken.
+    consumed: usize,
+    window: [u8; WINDOW_LEN],
+    /// The part of `window` that has been read and not taken.
+    from: usize,
+    to: usize,
+}
+
+impl Commands {
+    fn new(address: usize, size: usize, consumed: usize) -> Self {
+        Commands {
+            address,
+            size,
+            consumed,
+            window: [0; WINDOW_LEN],
+            from: 0,
+            to: 0,
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.consumed >= self.size
+    }
+
+    /// Reads `len` bytes from where the last command ended into the window.
+    fn read(&mut self, len: usize) -> Result {
+        let address = self.address.wrapping_add(self.consumed);
+        let mut reader = UserSlice::new(UserPtr::from_addr(address), len).reader();
+        // The usual length is told to the compiler: what has a known length need not be checked for
+        // whether it stays within the kernel's stack.
+        if len == WINDOW_LEN {
+            self.window = reader.read()?;
+        } else {
+            reader.read_slice(self.window.get_mut(..len).ok_or(EINVAL)?)?;
+        }
+        (self.from, self.to) = (0, len);
+        Ok(())
+    }
+
+    /// Fills the window, or, where the buffer is not readable that far, reads the next command.
+    fn refill(&mut self) -> Result {
+        let left = self.size.saturating_sub(self.consumed);
+        if self.read(left.min(WINDOW_LEN)).is_ok() {
+            return Ok(());
+        }
+        self.read(left.min(4))?;
+        let [code] = uapi::u32s_from(&self.window);
+        match Command::decode(self.window.get(..left.min(4)).unwrap_or(&[])) {
+            Err(DecodeError::Truncated) => {
+                self.read(left.min(4 + uapi::ioc_size(code)).min(WINDOW_LEN))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the next command. Until [`Commands::done`] it does not count as consumed.
+    ///
+    /// `EINVAL` if there is no such command or it goes on past the end of the buffer, `EFAULT`.
+    fn next(&mut self) -> Result<(Command, usize)> {
+        let decode = |commands: &Self| {
+            Command::decode(
+                commands
+                    .window
+                    .get(commands.from..commands.to)
+                    .unwrap_or(&[]),
+            )
+        };
+        let decoded = match decode(self) {
+            Err(DecodeError::Truncated) => {
+                self.refill()?;
+                decode(self)
+            }
+            decoded => decoded,
+        };
+        decoded.map_err(|_| EINVAL)
+    }
+
+    /// The command of `len` bytes has been carried out.
+    fn done(&mut self, len: usize) {
+        self.consumed += len;
+        self.from += len;
+    }
+}
+
+/// Rounds up to a multiple of 8: the parts of a buffer start at such offsets.
+fn align(size: u64) -> Option<u64> {
+    Some(size.checked_add(7)? & !7)
+}
+
+/// The parts of a message's buffer, as offsets in it.
+struct Layout {
+    offsets: usize,
+    security_context: usize,
+    len: usize,
+}
+
+impl Layout {
+    /// `None` if the sizes do not add up to one that a machine can have.
+    fn new(data: &TransactionData, security_context_len: usize) -> Option<Self> {
+        let offsets = align(data.data_size)?;
+        let buffers = offsets.checked_add(align(data.offsets_size)?)?;
+        let security_context = buffers.checked_add(align(data.buffers_size)?)?;
+        let end = security_context.checked_add(align(security_context_len as u64)?)?;
+        Some(Layout {
+            offsets: offsets.try_into().ok()?,
+            security_context: security_context.try_into().ok()?,
+            len: usize::try_from(end).ok()?.max(8),
+        })
+    }
+}
+
+impl Thread {
+    /// `BINDER_WRITE_READ`. What was consumed is in `request` afterwards, also after an error.
+    pub(super) fn write_read(
+        self: &Arc<Self>,
+        request: &mut WriteRead,
+        nonblocking: bool,
+    ) -> Result {
+        if request.write_size > 0 {
+            let written = self.write(request);
+            if written.is_err() {
+                request.read_consumed = 0;
+                return written;
+            }
+        }
+        if request.read_size > 0 {
+            self.read(request, nonblocking)?;
+        }
+        Ok(())
+    }
+
+    /// Carries commands out, until the end of the buffer or until one fails in a way that is to be
+    /// returned to userspace first.
+    fn write(self: &Arc<Self>, request: &mut WriteRead) -> Result {
+        // CAST: `usize` is 64 bits wide wherever this driver runs; see the crate root.
+        let mut commands = Commands::new(
+            request.write_buffer as usize,
+            request.write_size as usize,
+            request.write_consumed as usize,
+        );
+        let mut stopped = self.has_return_error(&self.process.inner.lock());
+        while !stopped && !commands.is_at_end() {
+            let (command, len) = commands.next()?;
+            stopped = self.execute(&command)?;
+            commands.done(len);
+            request.write_consumed = commands.consumed as u64;
+        }
+        Ok(())
+    }
+
+    /// Carries a command out. `true` if it failed, and no other is to be taken before that has been
+    /// returned.
+    fn execute(self: &Arc<Self>, command: &Command) -> Result<bool> {
+        match *command {
+            Command::Transaction(ref data) => return Ok(self.send_call(data)),
+            Command::Reply(ref data) => return Ok(self.send_reply(data)),
+            Command::FreeBuffer(address) => drop(self.process.area.take(address)),
+            Command::Increment(strength, handle) => {
+                self.process.increment_handle(handle, strength)?;
+            }
+            Command::Decrement(strength, handle) => {
+                self.process.decrement_handle(handle, strength);
+            }
+            Command::IncrementDone {
+                strength,
+                ptr,
+                cookie,
+            } => self.process.acknowledge(ptr, cookie, strength),
+            Command::RequestDeath { handle, cookie } => {
+                if self.process.request_death(handle, cookie).is_err() {
+                    self.set_return_error(&mut self.process.inner.lock(), br::ERROR);
+                    return Ok(true);
+                }
+            }
+            Command::ClearDeath { handle, cookie } => {
+                let found = self.process.handles.lock().take_death(handle, cookie);
+                if let Some((death, node)) = found {
+                    death.clear(&node, self);
+                }
+            }
+            Command::DeathDone(cookie) => self.acknowledge_death(cookie),
+            Command::RegisterLooper => {
+                let mut inner = self.process.inner.lock();
+                if !self.state.access(&inner).looper.entered && inner.requested_threads > 0 {
+                    inner.requested_threads -= 1;
+                    inner.started_threads += 1;
+                }
+                self.state.access_mut(&mut inner).looper.registered = true;
+            }
+            Command::EnterLooper => {
+                let mut inner = self.process.inner.lock();
+                self.state.access_mut(&mut inner).looper.entered = true;
+            }
+            // A thread that says so is still given work.
+            Command::ExitLooper => (),
+        }
+        Ok(false)
+    }
+
+    /// `BC_TRANSACTION`. `true` if it failed.
+    fn send_call(self: &Arc<Self>, data: &TransactionData) -> bool {
+        let id = self.begin_message();
+        let Err(failure) = self.try_send_call(data) else {
+            return false;
+        };
+        let mut inner = self.process.inner.lock();
+        self.state.access_mut(&mut inner).error = failure.extended(id);
+        self.set_return_error(&mut inner, failure.code);
+        true
+    }
+
+    /// Numbers the message, and forgets what went wrong with the one before.
+    fn begin_message(&self) -> u32 {
+        let mut inner = self.process.inner.lock();
+        let id = inner.next_message();
+        self.state.access_mut(&mut inner).error = ExtendedError::none(id);
+        id
+    }
+
+    fn try_send_call(self: &Arc<Self>, data: &TransactionData) -> Result<(), Failure> {
+        let (hold, spare) = self.process.target(data.handle)?;
+        let node = hold.node.clone();
+        let owner = &node.owner;
+        security::binder_transaction(&self.process.cred, &owner.cred)
+            .map_err(|_| Failure::failed(EPERM))?;
+
+        let is_one_way = data.flags & flags::ONE_WAY != 0;
+        let from_parent = if is_one_way { None } else { self.may_call()? };
+        let depth = from_parent
+            .as_ref()
+            .map_or(0, |parent| parent.message().depth + 1);
+        if depth > MAX_NESTED_CALLS {
+            return Err(Failure::failed(E2BIG));
+        }
+
+        let context = if node.wants_security_context() {
+            let secid = self.process.cred.get_secid();
+            Some(SecurityCtx::from_secid(secid).map_err(Failure::failed)?)
+        } else {
+            None
+        };
+        let kind = if is_one_way {
+            Kind::OneWay
+        } else {
+            Kind::TwoWay
+        };
+        let accepts_files = node.accepts_files();
+        let filled = fill(self, owner, data, kind, accepts_files, context.as_ref())?;
+        let message = Message {
+            from: (!is_one_way).then(|| self.clone()),
+            from_parent,
+            depth,
+            to: owner.clone(),
+            target: Some(Target {
+                ptr: node.ptr,
+                cookie: node.cookie,
+                min_nice: node.min_nice(),
+            }),
+            sender_euid: Kuid::current_euid(),
+            code: data.code,
+            flags: data.flags,
+            nice: task::nice(),
+            data_size: data.data_size,
+            offsets_size: data.offsets_size,
+            security_context: filled.security_context,
+        };
+        let transaction = Transaction::new(spare, message)?;
+        let parcel = Parcel {
+            buffer: filled.buffer,
+            objects: filled.objects,
+            hold: Some(hold),
+        };
+        self.post_call(transaction, parcel)
+    }
+
+    /// Whether the thread may make a call now, and the call that it would be nested in.
+    fn may_call(&self) -> Result<Option<Arc<Transaction>>, Failure> {
+        let inner = self.process.inner.lock();
+        if self.has_transaction_next(&inner) {
+            // It has been chosen to handle a call, or its last one has been answered: first things
+            // first.
+            return Err(Failure::failed(EPROTO));
+        }
+        match &self.state.access(&inner).stack {
+            Some(top) if top.is_from(self) => Err(Failure::failed(EPROTO)),
+            top => Ok(top.clone()),
+        }
+    }
+
+    /// Queues a call or one-way message to its receiver.
+    ///
+    /// The thread is told of it (`BR_TRANSACTION_COMPLETE`) at once, or together with the reply.
+    fn post_call(
+        self: &Arc<Self>,
+        transaction: Arc<Transaction>,
+        parcel: Parcel,
+    ) -> Result<(), Failure> {
+        let mut inner = self.process.lock_with_entries(1)?;
+        let (complete, below) = if transaction.is_call() {
+            let complete = self.push_deferred(&mut inner, Work::Complete);
+            let stack = &mut self.state.access_mut(&mut inner).stack;
+            (complete, stack.replace(transaction.clone()))
+        } else {
+            (self.push(&mut inner, Work::Complete), None)
+        };
+        drop(inner);
+        // What was on top is what the transaction calls `from_parent`.
+        drop(below);
+
+        let failure = match enqueue(&transaction, parcel) {
+            Ok(wake) => {
+                wake.notify();
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        let mut inner = self.process.inner.lock();
+        let popped = transaction::pop_call(self, &mut inner, &transaction);
+        let complete = complete
+            .ok()
+            .and_then(|position| inner.queues.remove(position));
+        drop(inner);
+        drop(complete);
+        drop(popped);
+        transaction::recycle(transaction);
+        Err(failure)
+    }
+
+    /// `BC_REPLY`. `true` if it failed.
+    fn send_reply(self: &Arc<Self>, data: &TransactionData) -> bool {
+        let id = self.begin_message();
+        let mut inner = self.process.inner.lock();
+        let state = self.state.access_mut(&mut inner);
+        let Some(call) = state.stack.take_if(|top| !top.is_from(self)) else {
+            let failure = Failure::failed(EPROTO);
+            state.error = failure.extended(id);
+            self.set_return_error(&mut inner, failure.code);
+            return true;
+        };
+        let (below, saved_nice) = call.take_stacked(&mut inner);
+        self.state.access_mut(&mut inner).stack = below;
+        drop(inner);
+        task::set_nice(saved_nice);
+
+        let Err(failure) = self.try_send_reply(&call, data) else {
+            transaction::recycle(call);
+            return false;
+        };
+        if let Some(from) = &call.message().from {
+            let mut inner = from.process.inner.lock();
+            let state = from.state.access_mut(&mut inner);
+            if !from.is_dead() && state.error.is_none() {
+                state.error = failure.extended(id);
+            }
+        }
+        // The replier has done its part; the error is the caller's.
+        self.set_return_error(&mut self.process.inner.lock(), br::TRANSACTION_COMPLETE);
+        transaction::fail_call(call, failure.code);
+        true
+    }
+
+    fn try_send_reply(
+        self: &Arc<Self>,
+        call: &Arc<Transaction>,
+        data: &TransactionData,
+    ) -> Result<(), Failure> {
+        let from = call.message().from.as_ref().ok_or(Failure::died())?;
+        let spare = {
+            let mut inner = from.process.inner.lock();
+            if from.is_dead() {
+                return Err(Failure::died());
+            }
+            Spare::take(&mut inner)
+        };
+        // Whether a reply may carry files is up to who asked for it.
+        let accepts_files = call.message().flags & flags::ACCEPT_FDS != 0;
+        let filled = fill(self, &from.process, data, Kind::TwoWay, accepts_files, None)?;
+        let message = Message {
+            from: None,
+            from_parent: None,
+            depth: 0,
+            to: from.process.clone(),
+            target: None,
+            sender_euid: Kuid::current_euid(),
+            code: data.code,
+            flags: data.flags,
+            nice: task::nice(),
+            data_size: data.data_size,
+            offsets_size: data.offsets_size,
+            security_context: None,
+        };
+        let reply = Transaction::new(spare, message)?;
+        let parcel = Parcel {
+            buffer: filled.buffer,
+            objects: filled.objects,
+            hold: None,
+        };
+
+        let complete = {
+            let mut inner = self.process.lock_with_entries(1)?;
+            self.push(&mut inner, Work::Complete)
+        };
+        let failure = match enqueue_reply(call, from, &reply, parcel) {
+            Ok(()) => {
+                from.notify(true);
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        let mut inner = self.process.inner.lock();
+        let complete = complete
+            .ok()
+            .and_then(|position| inner.queues.remove(position));
+        drop(inner);
+        drop(complete);
+        transaction::recycle(reply);
+        Err(failure)
+    }
+}
+
+/// Queues a reply to the thread that waits for it, and takes the call off its stack.
+fn enqueue_reply(
+    call: &Arc<Transaction>,
+    from: &Thread,
+    reply: &Arc<Transaction>,
+    parcel: Parcel,
+) -> Result<(), Failure> {
+    let mut inner = from.process.lock_with_entries(1)?;
+    if from.is_dead() {
+        drop(inner);
+        drop(parcel);
+        return Err(Failure::died());
+    }
+    reply.attach(&mut inner, parcel);
+    if from
+        .push(&mut inner, Work::Transaction(reply.clone()))
+        .is_err()
+    {
+        let parcel = reply.detach(&mut inner);
+        drop(inner);
+        drop(parcel);
+        return Err(Failure::failed(ENOMEM));
+    }
+    let popped = transaction::pop_call(from, &mut inner, call);
+    drop(inner);
+    drop(popped);
+    Ok(())
+}
+
+/// Queues a call or one-way message to the process that it is for, and finds a thread to wake.
+fn enqueue(transaction: &Arc<Transaction>, parcel: Parcel) -> Result<Wake, Failure> {
+    let message = transaction.message();
+    let node = parcel.hold.as_ref().map(|hold| hold.node.clone());
+    let mut inner = message.to.lock_with_entries(1)?;
+    if inner.is_dead {
+        drop(inner);
+        drop(parcel);
+        return Err(Failure::died());
+    }
+    transaction.attach(&mut inner, parcel);
+    let work = Work::Transaction(transaction.clone());
+
+    let turn = match &node {
+        Some(node) if !transaction.is_call() => node.claim_one_way(&mut inner),
+        _ => Turn::Now,
+    };
+    let queued = match turn {
+        Turn::Now => {
+            if !transaction.is_call() {
+                transaction.set_turn(&mut inner);
+            }
+            let sync = transaction.is_call();
+            let thread = caller_in(transaction, &inner).or_else(|| inner.pop_waiting());
+            match thread {
+                Some(thread) => thread
+                    .push(&mut inner, work)
+                    .map(|_| Wake::Thread { thread, sync }),
+                None => {
+                    let todo = inner.todo;
+                    inner
+                        .queues
+                        .push_back(todo, work)
+                        .map(|_| inner.wake_for_todo(sync))
+                }
+            }
+        }
+        Turn::After(queue) => inner.queues.push_back(queue, work).map(|_| Wake::Nobody),
+    };
+    match queued {
+        Ok(wake) => Ok(wake),
+        // Cannot be: `lock_with_entries` has made sure of the place.
+        Err(work) => {
+            let parcel = transaction.detach(&mut inner);
+            drop(inner);
+            drop((work, parcel));
+            Err(Failure::failed(ENOMEM))
+        }
+    }
+}
+
+/// The thread of the receiving process that waits, directly or through others, for the call that
+/// this one is nested in: it is the one to handle it.
+///
+/// That process is locked, so the thread does not end before it is given the call.
+fn caller_in(transaction: &Transaction, _to: &process::Inner) -> Option<Arc<Thread>> {
+    let message = transaction.message();
+    let mut next = message.from_parent.as_ref();
+    while let Some(call) = next {
+        if let Some(from) = &call.message().from {
+            if Arc::ptr_eq(&from.process, &message.to) && !from.is_dead() {
+                return Some(from.clone());
+            }
+        }
+        next = call.message().from_parent.as_ref();
+    }
+    None
+}
+
+/// A message's bytes, and where in the buffer the security context is, if there is one.
+struct Filled {
+    buffer: Buffer,
+    objects: Option<KBox<Objects>>,
+    security_context: Option<u64>,
+}
+
+/// Makes a buffer in the receive area of `to` and fills it with the payload.
+///
+/// May sleep. When it fails, all is as before.
+fn fill(
+    sender: &Thread,
+    to: &Arc<Process>,
+    data: &TransactionData,
+    kind: Kind,
+    accepts_files: bool,
+    security_context: Option<&SecurityCtx>,
+) -> Result<Filled, Failure> {
+    let invalid = Failure::failed(EINVAL);
+    let context_len = security_context.map_or(0, SecurityCtx::len);
+    let layout = match Layout::new(data, context_len) {
+        Some(layout) => layout,
+        None if to.area.is_mapped() => return Err(invalid),
+        None => return Err(Failure::dead(ESRCH)),
+    };
+    let clear_on_free = data.flags & flags::CLEAR_BUF != 0;
+    let mut buffer = to
+        .area
+        .reserve(layout.len, kind, clear_on_free)
+        .map_err(Failure::from)?;
+    // CAST: `usize` is 64 bits wide wherever this driver runs; see the crate root.
+    let user = |address: u64| UserPtr::from_addr(address as usize);
+    if data.offsets_size % 8 != 0 || data.buffers_size % 8 != 0 {
+        // Unreadable offsets are the more telling error.
+        let len = data.offsets_size as usize;
+        buffer
+            .copy_from_user(layout.offsets, user(data.offsets_address), len)
+            .map_err(Failure::failed)?;
+        return Err(invalid);
+    }
+    let mut payload = Payload {
+        address: user(data.data_address),
+        size: data.data_size as usize,
+        copied: 0,
+    };
+    let mut objects = None;
+    if data.offsets_size > 0 {
+        let len = data.offsets_size as usize;
+        let mut offsets = UserSlice::new(user(data.offsets_address), len).reader();
+        let mut list = Objects::new(to).map_err(Failure::failed)?;
+        let mut at = layout.offsets;
+        while !offsets.is_empty() {
+            let mut chunk = [0; 8 * 16];
+            let len = offsets.len().min(chunk.len());
+            let chunk = chunk.get_mut(..len).ok_or(invalid)?;
+            offsets.read_slice(chunk).map_err(Failure::failed)?;
+            buffer.write(at, chunk).map_err(Failure::failed)?;
+            at += len;
+            for offset in chunk.chunks_exact(8) {
+                let [offset] = uapi::u64s_from(offset);
+                payload.copy_object(offset, sender, accepts_files, &mut list, &mut buffer)?;
+            }
+        }
+        objects = Some(list);
+    }
+    payload.copy_up_to(payload.size, &mut buffer)?;
+
+    let security_context = match security_context {
+        Some(context) => {
+            buffer
+                .write(layout.security_context, context.as_bytes())
+                .map_err(Failure::failed)?;
+            Some(buffer.address() + layout.security_context as u64)
+        }
+        None => None,
+    };
+    buffer.install().map_err(Failure::from)?;
+    Ok(Filled {
+        buffer,
+        objects,
+        security_context,
+    })
+}
+
+/// A payload on its way into a buffer. Each byte of it is read once.
+struct Payload {
+    address: UserPtr,
+    size: usize,
+    /// How many bytes have been copied, or replaced by what was made of them.
+    copied: usize,
+}
+
+impl Payload {
+    /// Copies as it is what lies before offset `end`.
+    fn copy_up_to(&mut self, end: usize, buffer: &mut Buffer) -> Result<(), Failure> {
+        let len = end
+            .checked_sub(self.copied)
+            .ok_or(Failure::failed(EFAULT))?;
+        buffer
+            .copy_from_user(
+                self.copied,
+                self.address.wrapping_byte_add(self.copied),
+                len,
+            )
+            .map_err(Failure::failed)?;
+        self.copied = end;
+        Ok(())
+    }
+
+    /// Copies up to the object at `offset`, and what becomes of the object.
+    fn copy_object(
+        &mut self,
+        offset: u64,
+        sender: &Thread,
+        accepts_files: bool,
+        objects: &mut Objects,
+        buffer: &mut Buffer,
+    ) -> Result<(), Failure> {
+        let offset = usize::try_from(offset).map_err(|_| Failure::failed(EFAULT))?;
+        if offset > self.size {
+            return Err(Failure::failed(EFAULT));
+        }
+        self.copy_up_to(offset, buffer)?;
+        if offset % 4 != 0 {
+            return Err(Failure::failed(EINVAL));
+        }
+        let mut bytes = [0; FlatObject::SIZE];
+        if self.size - offset < bytes.len() {
+            return Err(Failure::failed(EINVAL));
+        }
+        UserSlice::new(self.address.wrapping_byte_add(offset), bytes.len())
+            .reader()
+            .read_slice(&mut bytes)
+            .map_err(|_| Failure::failed(EINVAL))?;
+        let wire = FlatObject::from_bytes(&bytes);
+        let translated = objects.translate(sender, wire, offset, accepts_files)?;
+        buffer
+            .write(offset, &translated.to_bytes())
+            .map_err(Failure::failed)?;
+        self.copied = offset + bytes.len();
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! rust_ipc: a Binder-style IPC driver.
+//!
+//! Processes open a device, map a receive area, and call each other through it. The sender's ioctl
+//! copies a message straight into pages of the receiver's area: one copy. The ABI is Binder's
+//! (protocol 8, `include/uapi/linux/android/binder.h`); what this driver adds to it is in
+//! `uapi/rust_ipc.h`.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`device`] | what the VFS calls; turns raw pointers into types |
+//! | [`ipc`] | the protocol: contexts, processes, threads, nodes, handles, messages |
+//! | [`vma`] | the receive area: mapping, pages, copying |
+//! | [`shrinker`] | idle pages, and giving them back |
+//! | [`alloc`] | ranges and queues; pure |
+//! | [`uapi`] | the wire; pure |
+//!
+//! `device → ipc → {vma → shrinker, alloc, uapi}`. The design is in Documentation/.
+
+#![deny(unsafe_code)]
+#![warn(unsafe_op_in_unsafe_fn)]
+
+mod alloc;
+mod device;
+mod ipc;
+mod shrinker;
+mod uapi;
+mod vma;
+
+use kernel::{page::PAGE_SIZE, prelude::*, str::CString};
+
+use device::Device;
+use ipc::{Area, Context};
+use shrinker::Shrinker;
+
+// Addresses and sizes of the ABI are 64 bits wide, and are used as `usize` as they are.
+kernel::static_assert!(usize::BITS == u64::BITS);
+
+module! {
+    type: Module,
+    name: "rust_ipc",
+    authors: ["The rust_ipc developers"],
+    description: "Binder-style IPC driver",
+    license: "GPL",
+    params: {
+        max_area_bytes: u64 {
+            default: 4 << 20,
+            description: "The most of a mapping that is used as receive area, in bytes",
+        },
+    },
+}
+
+/// The largest value of `max_area_bytes`: bounds what one system call does page by page.
+const MAX_AREA_BYTES_LIMIT: usize = 64 << 20;
+
+/// The module: what exists while it is loaded.
+///
+/// Fields are dropped in this order: no file can be opened once the devices are gone, all files are
+/// closed by then (an open one keeps the module), and with the last file the last area went off the
+/// shrinker's lists.
+struct Module {
+    _devices: KVec<Pin<KBox<Device>>>,
+    _shrinker: Shrinker<Area>,
+}
+
+impl kernel::Module for Module {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let shrinker = Shrinker::new(c"rust_ipc")?;
+        let max_area_bytes = usize::try_from(module_parameters::max_area_bytes.value())?;
+        if max_area_bytes == 0
+            || max_area_bytes % PAGE_SIZE != 0
+            || max_area_bytes > MAX_AREA_BYTES_LIMIT
+        {
+            pr_err!(
+                "max_area_bytes: the value must be a multiple of {PAGE_SIZE}, at most 64 MiB\n"
+            );
+            return Err(EINVAL);
+        }
+        // Everything that can fail comes before the first device can be opened, except for a name
+        // that another driver has.
+        let mut contexts = KVec::new();
+        let names = || {
+            device::names::value()
+                .to_bytes()
+                .split(|byte| *byte == b',')
+        };
+        for (index, name) in names().enumerate() {
+            let is_repeated = names().take(index).any(|earlier| earlier == name);
+            if name.is_empty() || is_repeated || name.contains(&b'/') {
+                pr_err!("devices: a name must not be empty, nor be given twice, nor have a '/'\n");
+                return Err(EINVAL);
+            }
+            let name = core::str::from_utf8(name)?;
+            let name = CString::try_from_fmt(fmt!("{name}"))?;
+            let context = Context::new(shrinker.lru(), max_area_bytes)?;
+            contexts.push((name, context), GFP_KERNEL)?;
+        }
+        let mut devices = KVec::with_capacity(contexts.len(), GFP_KERNEL)?;
+        for (name, context) in contexts {
+            devices.push(Device::register(name, context)?, GFP_KERNEL)?;
+        }
+        Ok(Module {
+            _devices: devices,
+            _shrinker: shrinker,
+        })
+    }
+}

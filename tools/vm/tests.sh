@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# Sourced by init: run the selftests one after another and judge each by its
+# TAP results, its exit status, what it leaves behind and the kernel log.
+
+passed=0 failed=0 skipped=0
+
+now()
+{
+	# Hundredths of a second since boot.
+	read -r now_up _ </proc/uptime
+	echo "${now_up%.*}${now_up#*.}"
+}
+
+# case_lines: read TAP (or what a Rust test program prints), print "ok NAME", "not NAME" or "skip NAME" for each
+# test case and "plan N" for the plan.
+case_lines()
+{
+	awk '
+		/^1\.\.[0-9]+/ { plan = substr($1, 4); print "plan", plan; next }
+		/^(not )?ok [0-9]+/ {
+			kind = $1 == "not" ? "not" : "ok"
+			sub(/^(not )?ok [0-9]+ *-? */, "")
+			if ($0 ~ /# *(SKIP|XFAIL)/) kind = "skip"
+			print kind, $0
+			next
+		}
+		# What the programs of user/ print, which are no TAP.
+		/^running [0-9]+ tests?$/ { print "plan", $2; next }
+		/^test .* \.\.\. (ok|FAILED|ignored)/ {
+			kind = $NF == "ok" ? "ok" : $NF == "FAILED" ? "not" : "skip"
+			print kind, substr($0, 6)
+		}'
+}
+
+# judge NAME STATUS HUNDREDTHS: count what is in /tmp/.cases and say so.
+# /tmp/.trouble has one line for each failure that is not a test case's own.
+judge()
+{
+	ok=$(grep -c '^ok ' /tmp/.cases)
+	not=$(grep -c '^not ' /tmp/.cases)
+	skip=$(grep -c '^skip ' /tmp/.cases)
+	trouble=$(grep -c . /tmp/.trouble)
+	bad=$((not + trouble))
+	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+	# The last of these counts, also when the machine goes no further.
+	echo "total $passed $failed $skipped" >/dev/ttyS2
+
+	text="$ok passed"
+	[ $bad -gt 0 ] && text="$text, $bad failed"
+	[ "$skip" -gt 0 ] && text="$text, $skip skipped"
+	word=ok
+	[ $bad -gt 0 ] && word=FAIL
+	printf '%-4s %-32s %s (%d.%02d s)\n' $word "$1" "$text" $(($2 / 100)) $(($2 % 100))
+	sed -n 's/^skip /       skipped: /p' /tmp/.cases
+	[ $bad -gt 0 ] || return
+	sed -n 's/^not /       failed: /p' /tmp/.cases
+	sed 's/^/       /' /tmp/.trouble
+	if [ -s /tmp/.output ]; then
+		echo "       all that it printed:"
+		sed 's/^/       | /' /tmp/.output
+	fi
+	if [ -s /tmp/.log ]; then
+		echo "       in the kernel log:"
+		sed 's/^/       | /' /tmp/.log
+	fi
+}
+
+check_log()
+{
+	bad_log >/tmp/.log
+	[ -s /tmp/.log ] && echo "the kernel log has what it should not have" >>/tmp/.trouble
+}
+
+# run_test PROGRAM
+run_test()
+{
+	mark_log
+	: >/tmp/.trouble
+	echo "begin $1" >/dev/ttyS2
+	start=$(now)
+
+	# A control group of its own, so that nothing outlives the test.
+	group=/sys/fs/cgroup/selftest
+	mkdir $group
+	{
+		(
+			cd /selftests || exit
+			echo 0 >$group/cgroup.procs
+			exec timeout -k 5 "$TEST_TIMEOUT" "./$1" >/tmp/.output 2>&1
+		)
+		status=$?
+	} 2>/dev/null
+	took=$(($(now) - start))
+
+	echo 1 >$group/cgroup.kill
+	tries=0
+	while grep -q 'populated 1' $group/cgroup.events && [ $tries -lt 100 ]; do
+		tries=$((tries + 1))
+		sleep 0.1
+	done
+	if ! rmdir $group 2>/dev/null && [ $tries = 100 ]; then
+		echo "it left processes that cannot be killed" >>/tmp/.trouble
+		echo w >/proc/sysrq-trigger
+	fi
+
+	case_lines </tmp/.output >/tmp/.cases
+	plan=$(sed -n 's/^plan //p' /tmp/.cases | tail -n 1)
+	ran=$(grep -c -v '^plan ' /tmp/.cases)
+	failures=$(grep -c '^not ' /tmp/.cases)
+	if [ $took -ge $((TEST_TIMEOUT * 100)) ]; then
+		echo "no end after $TEST_TIMEOUT s" >>/tmp/.trouble
+	elif [ -z "$plan" ] && [ "$ran" = 0 ]; then
+		# No TAP: the exit status is the one result.
+		case $status in
+		0) echo "ok $1" ;;
+		4) echo "skip $1" ;;
+		*) echo "not $1 (exit status $status)" ;;
+		esac >>/tmp/.cases
+	else
+		[ "$ran" = "${plan:-none}" ] ||
+			echo "it planned ${plan:-no} test cases and ran $ran" >>/tmp/.trouble
+		if [ "$failures" = 0 ] && [ $status != 0 ] && [ $status != 4 ] && [ ! -s /tmp/.trouble ]; then
+			echo "exit status $status, though no test case failed" >>/tmp/.trouble
+		fi
+	fi
+	check_log
+	judge "$1" $took
+}
+
+# module_case NAME CMD...: a result of the harness's own.
+module_case()
+{
+	name=$1
+	shift
+	: >/tmp/.trouble
+	start=$(now)
+	if "$@" >/tmp/.output 2>&1; then
+		echo "ok $name" >/tmp/.cases
+	else
+		echo "not $name" >/tmp/.cases
+	fi
+	check_log
+	judge "$name" $(($(now) - start))
+}
+
+if [ -e /lib/rust_ipc.ko ]; then
+	module_case "module-load" test -z "$load_failed" -a -d /sys/module/rust_ipc
+fi
+
+while read -r name; do
+	run_test "$name"
+done </etc/vm-tests
+
+if [ -e /lib/rust_ipc.ko ] && [ -z "$load_failed" ]; then
+	mark_log
+	module_case "module-unload" rmmod rust_ipc
+fi
+
+[ $failed = 0 ] && finish 0
+finish 1

@@ -1,0 +1,720 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Areas and the buffers in them.
+
+use core::{marker::PhantomData, ops::Range};
+
+use kernel::{
+    bindings,
+    mm::Mm,
+    page::{Page, PAGE_MASK, PAGE_SIZE},
+    prelude::*,
+    sync::{aref::ARef, new_spinlock, Arc, SpinLock, SpinLockGuard},
+    uaccess::UserPtr,
+};
+
+use super::{
+    backing::{Backing, Claim, BATCH},
+    filled::Filled,
+    ops::VmOps,
+    page::{self, AreaPage, PageList},
+    table::{Released, Slot, Use},
+    VmaDesc,
+};
+use crate::{
+    alloc::ranges::{self, Handle, Kind, Ranges, Taken},
+    shrinker::{Lru, Memcg},
+};
+
+/// Why there is no buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AllocError {
+    /// The area is not mapped, or its owner is exiting.
+    Unmapped,
+    /// The area has no room, or one-way buffers have used up their share.
+    NoSpace,
+    /// There is no memory for a page, or the memory cgroup of the owner is full.
+    NoMemory,
+    /// The length is zero or no multiple of 8.
+    Invalid,
+}
+
+/// The state of an area, for those who look.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Info {
+    /// Address of the area; 0 if it is not mapped.
+    pub(crate) start: usize,
+    /// Length of the usable part of the area, in bytes; 0 if it has never been mapped.
+    pub(crate) size_bytes: usize,
+    /// Buffers that are being filled, or delivered and not freed.
+    pub(crate) live_buffers: usize,
+    /// Bytes in these.
+    pub(crate) live_bytes: usize,
+    /// Pages that a buffer covers some of.
+    pub(crate) pages_in_use: usize,
+    /// Pages that are kept for the next message.
+    pub(crate) pages_idle: usize,
+    /// Pages that are not there.
+    pub(crate) pages_absent: usize,
+    /// What is left of the share of one-way buffers, in bytes.
+    pub(crate) oneway_free_bytes: usize,
+}
+
+/// Buffers up to this length fall idle, and are freed, with the area locked once.
+const AT_ONCE_BYTES: usize = BATCH * PAGE_SIZE;
+
+struct Inner<B> {
+    /// [`None`] until the area is mapped.
+    ranges: Option<Ranges<B>>,
+    /// Nothing is received any more: pages are not kept.
+    is_drained: bool,
+}
+
+/// A receive area: one for each open file. `B` is what a delivered buffer carries until it is freed.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Area<B: Send + 'static> {
+    backing: Arc<Backing<B>>,
+    /// The most of a mapping that is used.
+    max_bytes: usize,
+    #[pin]
+    inner: SpinLock<Inner<B>>,
+}
+
+/// Says which area a file has.
+pub(crate) trait AreaOwner: 'static {
+    /// What the area's buffers carry.
+    type Payload: Send + 'static;
+
+    /// The area of `file`.
+    ///
+    /// # Safety
+    ///
+    /// [`prepare`] must have been called for a mapping of `file` and with this type, and `file` must
+    /// be open and remain so for the duration of the call.
+    unsafe fn area(file: *const bindings::file) -> Arc<Area<Self::Payload>>;
+}
+
+/// Prepares a mapping of `area`: to be called by `mmap_prepare`. Changes nothing but `desc`.
+///
+/// # Errors
+///
+/// - `EPERM`: the mapping is to be writable.
+/// - `EINVAL`: it is in another address space than the area's owner's.
+/// - `EBUSY`: the area is, or has been, mapped. (Of two that get past this, one gets it when it is
+///   to be claimed.)
+pub(crate) fn prepare<O: AreaOwner>(area: &Area<O::Payload>, desc: &mut VmaDesc) -> Result {
+    if desc.mm() != area.backing.mm.as_raw().cast_const() {
+        return Err(EINVAL);
+    }
+    desc.try_clear_maywrite().map_err(|_| EPERM)?;
+    if area.backing.claim.as_ref().is_some() {
+        return Err(EBUSY);
+    }
+    // Pages with a `struct page`, but none that are ours to find by fault: `fault` says SIGBUS.
+    desc.set_mixedmap();
+    // No merging, no growing.
+    desc.set_dontexpand();
+    // A child has no business with the messages of its parent.
+    desc.set_dontcopy();
+    // Messages may be secret (the sender can have them cleared when they are freed), and are not
+    // the receiver's to write to a disk when it crashes.
+    desc.set_dontdump();
+    desc.set_ops::<AreaOps<O>>();
+    Ok(())
+}
+
+/// The operations of an area's VMA.
+struct AreaOps<O>(PhantomData<O>);
+
+impl<O: AreaOwner> VmOps for AreaOps<O> {
+    type Owned = Arc<Backing<O::Payload>>;
+
+    unsafe fn mapped(file: *const bindings::file, addresses: Range<usize>) -> Result<Self::Owned> {
+        // SAFETY: The caller vouches for `file`, and `prepare` has been called with this type: it
+        // alone sets these operations.
+        unsafe { O::area(file) }.claim(addresses)
+    }
+
+    fn close(backing: Self::Owned) {
+        backing.close();
+    }
+}
+
+impl<B: Send + 'static> Area<B> {
+    /// Creates an area that `owner` may map. Of a mapping, the first `max_bytes` are used.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(crate) fn new(lru: Arc<Lru<Self>>, owner: ARef<Mm>, max_bytes: usize) -> Result<Arc<Self>> {
+        let backing = Backing::new(lru, owner)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                backing,
+                max_bytes,
+                inner <- new_spinlock!(
+                    Inner { ranges: None, is_drained: false },
+                    "Area::inner"
+                ),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// The area is mapped at `addresses`. Called with the mmap lock held for writing.
+    fn claim(&self, addresses: Range<usize>) -> Result<Arc<Backing<B>>> {
+        let current = kernel::current!();
+        let mm = current.mm().ok_or(EINVAL)?;
+        if mm.as_raw() != self.backing.mm.as_raw() {
+            return Err(EINVAL);
+        }
+        if self.backing.claim.as_ref().is_some() {
+            return Err(EBUSY);
+        }
+        let len = addresses.end.saturating_sub(addresses.start);
+        let len = len.min(self.max_bytes).min(ranges::MAX_BYTES) & PAGE_MASK;
+        let memcg = Memcg::of(mm);
+        self.backing.lru.prepare(memcg.as_ref())?;
+        let scope = Memcg::charge(memcg.as_ref());
+        let chunk = ranges::Chunk::new(GFP_KERNEL_ACCOUNT)?;
+        let count = len / PAGE_SIZE;
+        let mut slots = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..count {
+            slots.push(Slot::new(), GFP_KERNEL_ACCOUNT)?;
+        }
+        drop(scope);
+        let ranges = Ranges::new(len, PAGE_SIZE, chunk).map_err(|_| EINVAL)?;
+        let claim = Claim {
+            start: addresses.start,
+            slots,
+            memcg,
+        };
+        if !self.backing.claim.populate(claim) {
+            return Err(EBUSY);
+        }
+        self.inner.lock().ranges = Some(ranges);
+        Ok(self.backing.clone())
+    }
+
+    /// Whether the area is mapped now.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.backing.mapped().is_some()
+    }
+
+    /// Reserves a buffer of `len_bytes`, which is to be filled, installed and delivered.
+    ///
+    /// With `clear_on_free` its bytes are cleared before others take their place. Called by the
+    /// sender. May sleep.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        len_bytes: usize,
+        kind: Kind,
+        clear_on_free: bool,
+    ) -> Result<Buffer<B>, AllocError> {
+        let claim = self.backing.mapped().ok_or(AllocError::Unmapped)?;
+        let mut is_complete = true;
+        let handle = loop {
+            let mut inner = self.inner.lock();
+            if inner.is_drained {
+                return Err(AllocError::Unmapped);
+            }
+            let ranges = inner.ranges.as_mut().ok_or(AllocError::Unmapped)?;
+            match ranges.alloc(len_bytes, kind, clear_on_free) {
+                Ok((handle, new_pages)) => {
+                    let inside = inside(&handle);
+                    // Others may use the pages at the ends as soon as the area is unlocked.
+                    for slot in outside(claim, &new_pages, &inside) {
+                        is_complete &= slot.acquire();
+                    }
+                    drop(inner);
+                    for slot in claim.slots(inside) {
+                        is_complete &= slot.acquire();
+                    }
+                    break handle;
+                }
+                Err(ranges::Error::Invalid) => return Err(AllocError::Invalid),
+                Err(ranges::Error::NoSpace) => return Err(AllocError::NoSpace),
+                Err(ranges::Error::NeedsMemory) => (),
+            }
+            drop(inner);
+            self.grow(claim)?;
+        };
+        let (start, len) = (handle.start_bytes(), handle.len_bytes());
+        let mut buffer = Buffer {
+            area: self.clone(),
+            handle: Some(handle),
+            start,
+            len,
+            filled: Filled::default(),
+            has_pending: false,
+        };
+        if !is_complete || !buffer.has_edges(claim) {
+            buffer.populate(claim)?;
+        }
+        Ok(buffer)
+    }
+
+    /// Gives the ranges memory for more buffers.
+    fn grow(&self, claim: &Claim) -> Result<(), AllocError> {
+        // Charged to the owner if its cgroup has room: not with reclaim, as nothing keeps that from
+        // the OOM killer. Otherwise to the sender, whose own limits then apply.
+        let account = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
+        let scope = Memcg::charge(claim.memcg.as_ref());
+        let chunk = ranges::Chunk::new(GFP_NOWAIT | account | __GFP_NOWARN);
+        drop(scope);
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(_) => ranges::Chunk::new(GFP_KERNEL_ACCOUNT).map_err(|_| AllocError::NoMemory)?,
+        };
+        let mut inner = self.inner.lock();
+        let spare = match inner.ranges.as_mut() {
+            Some(ranges) if ranges.needs_memory() => {
+                ranges.provide(chunk);
+                None
+            }
+            _ => Some(chunk),
+        };
+        // Not with the lock held.
+        drop(inner);
+        drop(spare);
+        Ok(())
+    }
+
+    /// Frees the delivered buffer that starts at the user address `address`, and returns what was
+    /// delivered with it. [`None`] if there is none.
+    ///
+    /// May sleep if the buffer is to be cleared.
+    pub(crate) fn take(&self, address: u64) -> Option<B> {
+        let claim = self.backing.claim.as_ref()?;
+        let offset = usize::try_from(address).ok()?.checked_sub(claim.start)?;
+        let mut inner = self.inner.lock();
+        let taken = inner.ranges.as_mut()?.take(offset, AT_ONCE_BYTES)?;
+        self.finish(claim, inner, taken)
+    }
+
+    /// Frees everything that has been delivered, calls `f` with what was delivered with it, and
+    /// gives back all pages. Buffers that are being filled stay until they are dropped; nothing can
+    /// be reserved any more.
+    ///
+    /// May sleep.
+    pub(crate) fn drain(&self, mut f: impl FnMut(B)) {
+        let Some(claim) = self.backing.claim.as_ref() else {
+            self.inner.lock().is_drained = true;
+            return;
+        };
+        let mut from = 0;
+        loop {
+            let mut inner = self.inner.lock();
+            inner.is_drained = true;
+            let taken = inner
+                .ranges
+                .as_mut()
+                .and_then(|ranges| ranges.take_from(from, AT_ONCE_BYTES));
+            let Some((start, taken)) = taken else {
+                break;
+            };
+            from = start;
+            if let Some(payload) = self.finish(claim, inner, taken) {
+                f(payload);
+            }
+        }
+        self.evict(claim, Slot::evict);
+    }
+
+    /// Completes [`Ranges::take`], and unlocks.
+    fn finish(
+        &self,
+        claim: &Claim,
+        inner: SpinLockGuard<'_, Inner<B>>,
+        taken: Taken<B>,
+    ) -> Option<B> {
+        match taken {
+            Taken::Free {
+                payload,
+                idle_pages,
+            } => {
+                let unused = self.idle(&inner, claim.slots(idle_pages).iter());
+                drop(inner);
+                drop(unused);
+                Some(payload)
+            }
+            Taken::Claimed { payload, handle } => {
+                drop(inner);
+                if handle.clear_on_free() {
+                    clear(claim, &handle);
+                }
+                self.release(claim, handle);
+                Some(payload)
+            }
+        }
+    }
+
+    /// Frees a range that is reserved or claimed.
+    fn release(&self, claim: &Claim, handle: Handle) {
+        // The pages that only this range covers fall idle first, if they are many, so that the area
+        // is not locked for long.
+        let mut inside = inside(&handle);
+        if inside.len() <= BATCH {
+            inside = 0..0;
+        }
+        for slots in claim.slots(inside.clone()).chunks(BATCH) {
+            let inner = self.inner.lock();
+            let unused = self.idle(&inner, slots.iter());
+            drop(inner);
+            drop(unused);
+        }
+        let mut inner = self.inner.lock();
+        let Some(ranges) = inner.ranges.as_mut() else {
+            return;
+        };
+        let idle_pages = ranges.release(handle);
+        let unused = self.idle(&inner, outside(claim, &idle_pages, &inside));
+        drop(inner);
+        drop(unused);
+    }
+
+    /// No buffer covers the pages of `slots` any more. Returns those that are not kept, to be dropped
+    /// without the lock, which is held for `inner`.
+    fn idle<'a>(&self, inner: &Inner<B>, slots: impl Iterator<Item = &'a Slot>) -> PageList {
+        let keep = !inner.is_drained && !self.backing.is_closed();
+        let mut unused = PageList::new();
+        for slot in slots {
+            match slot.release(keep) {
+                Released::Done => (),
+                Released::List(page) => self.backing.list(page),
+                Released::Free(page) => {
+                    self.backing.unlist(&page);
+                    unused.push(page);
+                }
+            }
+        }
+        unused
+    }
+
+    /// Takes out the pages that `take` yields, and frees them.
+    fn evict(&self, claim: &Claim, take: impl Fn(&Slot) -> Option<AreaPage>) {
+        for slots in claim.slots.chunks(BATCH) {
+            let mut unused = PageList::new();
+            let inner = self.inner.lock();
+            for page in slots.iter().filter_map(&take) {
+                self.backing.unlist(&page);
+                unused.push(page);
+            }
+            drop(inner);
+            drop(unused);
+        }
+    }
+
+    /// The state of the area. The numbers of pages may change while they are counted.
+    ///
+    /// Does not sleep.
+    pub(crate) fn info(&self) -> Info {
+        let Some(claim) = self.backing.claim.as_ref() else {
+            return Info::default();
+        };
+        let mut info = Info::default();
+        for word in claim.slots.iter().map(Slot::load) {
+            match word.used() {
+                Use::Covered | Use::Pending if word.page().is_some() => info.pages_in_use += 1,
+                Use::Idle | Use::IdleAgain if word.page().is_some() => info.pages_idle += 1,
+                _ => info.pages_absent += 1,
+            }
+        }
+        if let Some(ranges) = self.inner.lock().ranges.as_ref() {
+            if self.is_mapped() {
+                info.start = claim.start;
+            }
+            info.size_bytes = ranges.len_bytes();
+            info.live_buffers = ranges.live();
+            info.live_bytes = ranges.used_bytes();
+            info.oneway_free_bytes = ranges.one_way_left_bytes();
+        }
+        info
+    }
+}
+
+#[pinned_drop]
+impl<B: Send + 'static> PinnedDrop for Area<B> {
+    fn drop(self: Pin<&mut Self>) {
+        // There are no buffers: each has a reference. So no page is in use, but to those of messages
+        // that nobody has freed.
+        if let Some(claim) = self.backing.claim.as_ref() {
+            self.evict(claim, |slot| match slot.release(false) {
+                Released::Free(page) => Some(page),
+                Released::Done | Released::List(_) => None,
+            });
+        }
+    }
+}
+
+/// A part of an area, reserved for a message.
+///
+/// Dropping it gives the part back.
+pub(crate) struct Buffer<B: Send + 'static> {
+    area: Arc<Area<B>>,
+    /// [`None`] once it is delivered.
+    handle: Option<Handle>,
+    /// Offset in the area, in bytes.
+    start: usize,
+    /// In bytes.
+    len: usize,
+    /// What has been written to.
+    filled: Filled,
+    /// There are pages that are to be installed.
+    has_pending: bool,
+}
+
+impl<B: Send + 'static> Buffer<B> {
+    /// The user address of the buffer in the receiver.
+    pub(crate) fn address(&self) -> u64 {
+        let claim = self.area.backing.claim.as_ref();
+        claim.map_or(0, |claim| claim.start.wrapping_add(self.start)) as u64
+    }
+
+    /// Copies `len` bytes from the user address `from` to `offset`. May sleep.
+    ///
+    /// `EFAULT`; `EINVAL` if the buffer ends before.
+    pub(crate) fn copy_from_user(&mut self, offset: usize, from: UserPtr, len: usize) -> Result {
+        let mut copied = 0;
+        self.fill(offset, len, |page, at, len| {
+            let from = from.wrapping_byte_add(copied).as_const_ptr();
+            copied += len;
+            // SAFETY: Only who has the buffer writes to its part of the page. Userspace may read it
+            // meanwhile, which makes no difference to the kernel.
+            if unsafe { page::copy_from_user(page, at, from, len) } {
+                Ok(())
+            } else {
+                Err(EFAULT)
+            }
+        })
+    }
+
+    /// Copies `bytes` to `offset`. `EINVAL` if the buffer ends before.
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) -> Result {
+        let mut rest = bytes;
+        self.fill(offset, bytes.len(), |page, at, len| {
+            let (part, after) = rest.split_at_checked(len).ok_or(EINVAL)?;
+            rest = after;
+            // SAFETY: As in `copy_from_user`; `part` has `len` bytes.
+            unsafe { page.write_raw(part.as_ptr(), at, len) }
+        })
+    }
+
+    /// Makes sure that all pages are there, for the buffer to be delivered. What has not been
+    /// written to of a page that never was anybody's is zeroed first. May sleep.
+    pub(crate) fn install(&mut self) -> Result<(), AllocError> {
+        if !self.has_pending {
+            return Ok(());
+        }
+        for gap in self.filled.gaps(self.len) {
+            self.zero_pending(gap);
+        }
+        let backing = &self.area.backing;
+        let claim = backing.mapped().ok_or(AllocError::Unmapped)?;
+        backing.with_vma(claim, |vma| {
+            let mut batch = [core::ptr::null_mut(); BATCH];
+            let mut pages = self.pages();
+            while let Some(first) = pages.find(|index| pending(claim, *index).is_some()) {
+                let mut count = 0;
+                for (entry, index) in batch.iter_mut().zip(first..pages.end) {
+                    let Some(page) = pending(claim, index) else {
+                        break;
+                    };
+                    *entry = page;
+                    count += 1;
+                }
+                let batch = batch.get_mut(..count).unwrap_or(&mut []);
+                let (inserted, result) = backing.insert(claim, vma, first, batch);
+                claim
+                    .slots(first..first + inserted)
+                    .iter()
+                    .for_each(Slot::set_mapped);
+                result.map_err(|_| AllocError::NoMemory)?;
+                pages.start = first + inserted;
+            }
+            Ok(())
+        })?;
+        self.has_pending = false;
+        Ok(())
+    }
+
+    /// Delivers the buffer: from now on [`Area::take`] may free it. Returns its address.
+    ///
+    /// It must have been installed, or its receiver may not find all of it. Does not sleep.
+    pub(crate) fn deliver(mut self, payload: B) -> u64 {
+        let address = self.address();
+        if let Some(handle) = self.handle.take() {
+            if let Some(ranges) = self.area.inner.lock().ranges.as_mut() {
+                ranges.deliver(handle, payload);
+            }
+        }
+        address
+    }
+
+    /// The pages that the buffer is in, by index.
+    fn pages(&self) -> Range<usize> {
+        pages(self.start, self.len)
+    }
+
+    /// Whether the first and the last page are there. They may have been in use before, and then
+    /// another sender may still be about to install them.
+    fn has_edges(&self, claim: &Claim) -> bool {
+        let pages = self.pages();
+        let has_page = |index| {
+            let slot: Option<&Slot> = claim.slots.get(index);
+            slot.is_some_and(|slot| slot.load().page().is_some())
+        };
+        has_page(pages.start) && has_page(pages.end.saturating_sub(1))
+    }
+
+    /// Makes sure that all pages are there: those that others may cover, too, are installed, the
+    /// others are pending.
+    fn populate(&mut self, claim: &Claim) -> Result<(), AllocError> {
+        let end = self.start.saturating_add(self.len);
+        for (index, slot) in self.pages().zip(claim.slots(self.pages())) {
+            if slot.load().page().is_some() {
+                continue;
+            }
+            let backing = &self.area.backing;
+            let page_start = index.saturating_mul(PAGE_SIZE);
+            if page_start < self.start || page_start.saturating_add(PAGE_SIZE) > end {
+                Backing::install_zeroed(backing, claim, index)?;
+            } else {
+                slot.put_pending(Backing::alloc(backing, claim, index, false)?);
+                self.has_pending = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has `write` write `len` bytes at `offset`, page by page.
+    fn fill(
+        &mut self,
+        offset: usize,
+        len: usize,
+        mut write: impl FnMut(&Page, usize, usize) -> Result,
+    ) -> Result {
+        let end = offset.checked_add(len).ok_or(EINVAL)?;
+        if end > self.len {
+            return Err(EINVAL);
+        }
+        let (filled, gap) = self.filled.with(offset..end);
+        self.zero_pending(gap);
+        let claim = self.area.backing.claim.as_ref().ok_or(EINVAL)?;
+        let start = self.start.saturating_add(offset);
+        each_page(claim, start, len, |_, page, at, len| write(page, at, len))?;
+        self.filled = filled;
+        Ok(())
+    }
+
+    /// Zeroes `bytes` as far as they are in pages that never were anybody's.
+    fn zero_pending(&self, bytes: Range<usize>) {
+        let Some(claim) = self
+            .area
+            .backing
+            .claim
+            .as_ref()
+            .filter(|_| self.has_pending)
+        else {
+            return;
+        };
+        let start = self.start.saturating_add(bytes.start);
+        // It fails if a page is absent, but all are there.
+        let _ = each_page(
+            claim,
+            start,
+            bytes.len(),
+            |used, page, at, len| match used {
+                // SAFETY: Nobody but who has the buffer knows the page yet.
+                Use::Pending => unsafe { page.fill_zero_raw(at, len) },
+                _ => Ok(()),
+            },
+        );
+    }
+}
+
+impl<B: Send + 'static> Drop for Buffer<B> {
+    fn drop(&mut self) {
+        let (Some(handle), Some(claim)) = (self.handle.take(), self.area.backing.claim.as_ref())
+        else {
+            return;
+        };
+        if handle.clear_on_free() {
+            clear(claim, &handle);
+        }
+        self.area.release(claim, handle);
+    }
+}
+
+/// The pages, by index, that a buffer covers all of. They are its own.
+fn inside(handle: &Handle) -> Range<usize> {
+    let start = handle.start_bytes();
+    let end = start.saturating_add(handle.len_bytes());
+    let (first, after) = (start.div_ceil(PAGE_SIZE), end / PAGE_SIZE);
+    first..after.max(first)
+}
+
+/// The entries of `pages` that are before or after those of `inside`.
+fn outside<'a>(
+    claim: &'a Claim,
+    pages: &Range<usize>,
+    inside: &Range<usize>,
+) -> impl Iterator<Item = &'a Slot> {
+    let (before, after) = if inside.is_empty() {
+        (pages.clone(), 0..0)
+    } else {
+        (pages.start..inside.start, inside.end..pages.end)
+    };
+    Iterator::chain(claim.slots(before).iter(), claim.slots(after))
+}
+
+/// The pages, by index, that `len` bytes at `start` are in.
+fn pages(start: usize, len: usize) -> Range<usize> {
+    let end = start.saturating_add(len);
+    start / PAGE_SIZE..end.div_ceil(PAGE_SIZE)
+}
+
+/// Page `index`, if it is pending.
+fn pending(claim: &Claim, index: usize) -> Option<*mut bindings::page> {
+    let word = claim.slots.get(index)?.load();
+    let page = word.page().filter(|_| word.used() == Use::Pending)?;
+    Some(page.as_ptr())
+}
+
+/// Calls `f` for each page that `len` bytes at `start` are in: what it is used for, the page, and
+/// offset and length in it. For who has the buffer that these bytes are of.
+///
+/// `EINVAL` if a page is absent.
+fn each_page(
+    claim: &Claim,
+    start: usize,
+    len: usize,
+    mut f: impl FnMut(Use, &Page, usize, usize) -> Result,
+) -> Result {
+    let mut at = start % PAGE_SIZE;
+    let mut left = len;
+    for slot in claim.slots(pages(start, len)) {
+        let word = slot.load();
+        let page = word.page().ok_or(EINVAL)?;
+        let part = left.min(PAGE_SIZE - at);
+        // SAFETY: A buffer covers some of the page, so it stays in the table.
+        let page = unsafe { page::borrow(page) };
+        f(word.used(), &page, at, part)?;
+        left -= part;
+        at = 0;
+    }
+    Ok(())
+}
+
+/// Clears the bytes of a buffer that nobody is to read any more.
+fn clear(claim: &Claim, handle: &Handle) {
+    let mut start = handle.start_bytes();
+    let end = start.saturating_add(handle.len_bytes());
+    while start < end {
+        let part = (end - start).min(PAGE_SIZE - start % PAGE_SIZE);
+        // A page can be absent: a buffer that could not be filled is cleared, too.
+        let _ = each_page(claim, start, part, |_, page, at, len| {
+            // SAFETY: Nobody else writes to this part of the page.
+            unsafe { page.fill_zero_raw(at, len) }
+        });
+        start += part;
+    }
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The part of an area that its VMA, and the pages on the shrinker's list, refer to.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    bindings,
+    mm::{
+        virt::{VmaMixedMap, VmaRef},
+        Mm, MmWithUser, MmWithUserAsync,
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{Acquire, Atomic, Release},
+        barrier::{self, smp_mb},
+        new_mutex, Arc, ArcBorrow, Mutex, SetOnce,
+    },
+};
+
+use super::{
+    area::{AllocError, Area},
+    page::{self, AreaPage},
+    table::{Slot, Use},
+};
+use crate::shrinker::{decide, Candidate, Decision, Lru, Memcg, Reclaim, Verdict};
+
+/// Pages that are inserted at a time: their pointers are on the stack.
+pub(super) const BATCH: usize = 64;
+
+/// What an area is once it is mapped.
+pub(super) struct Claim {
+    /// Address of the first page.
+    pub(super) start: usize,
+    /// The pages.
+    pub(super) slots: KVVec<Slot>,
+    /// What the pages are charged to: the memory cgroup that the owner was in when it mapped the
+    /// area.
+    pub(super) memcg: Option<Memcg>,
+}
+
+impl Claim {
+    /// The address of page `index`.
+    pub(super) fn address(&self, index: usize) -> usize {
+        // The table is no longer than the address space after `start`.
+        self.start.wrapping_add(index.wrapping_mul(PAGE_SIZE))
+    }
+
+    /// The entries of the pages from `pages.start` to before `pages.end`.
+    pub(super) fn slots(&self, pages: core::ops::Range<usize>) -> &[Slot] {
+        self.slots.get(pages).unwrap_or(&[])
+    }
+}
+
+/// What an area's VMA owns a reference to, and each listed page points to.
+///
+/// An [`Area`] has it from beginning to end, and takes all pages off the list before it lets go. So
+/// who finds a page on the list, and has the list's lock, can take a reference.
+#[pin_data]
+pub(super) struct Backing<B: Send + 'static> {
+    pub(super) lru: Arc<Lru<Area<B>>>,
+    /// The address space of the owner.
+    pub(super) mm: ARef<Mm>,
+    /// Set once, when the area is mapped.
+    pub(super) claim: SetOnce<Claim>,
+    /// The VMA is gone.
+    is_closed: Atomic<bool>,
+    /// Who holds this may install pages, or take them away from where they are installed.
+    #[pin]
+    install: Mutex<()>,
+    _payload: PhantomData<fn(B)>,
+}
+
+impl<B: Send + 'static> Backing<B> {
+    pub(super) fn new(lru: Arc<Lru<Area<B>>>, mm: ARef<Mm>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                lru,
+                mm,
+                claim: SetOnce::new(),
+                is_closed: Atomic::new(false),
+                install <- new_mutex!((), "Backing::install"),
+                _payload: PhantomData,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// What the area is, while it is mapped.
+    pub(super) fn mapped(&self) -> Option<&Claim> {
+        let claim = self.claim.as_ref()?;
+        (!self.is_closed()).then_some(claim)
+    }
+
+    /// Whether the area has been mapped, and is no more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Acquire)
+    }
+
+    /// The VMA is gone.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Release);
+    }
+
+    /// Takes the install lock, locks the VMA, and calls `f` with it.
+    ///
+    /// May sleep. [`AllocError::Unmapped`] if there is no VMA.
+    pub(super) fn with_vma<R>(
+        &self,
+        claim: &Claim,
+        f: impl FnOnce(&VmaMixedMap) -> Result<R, AllocError>,
+    ) -> Result<R, AllocError> {
+        let mm = self.users().ok_or(AllocError::Unmapped)?;
+        let _install = self.install.lock();
+        if let Some(vma) = mm.lock_vma_under_rcu(claim.start) {
+            return f(self.own(&vma)?);
+        }
+        // A writer is there, or there is no VMA. Waiting for the former tells.
+        let mmap = mm.mmap_read_lock();
+        let vma = mmap.vma_lookup(claim.start).ok_or(AllocError::Unmapped)?;
+        f(self.own(vma)?)
+    }
+
+    /// Takes a reference to the address space, unless it is being torn down. To drop it does not
+    /// tear it down: that is left to a worker.
+    fn users(&self) -> Option<ARef<MmWithUserAsync>> {
+        self.mm.mmget_not_zero().map(MmWithUser::into_mmput_async)
+    }
+
+    /// The VMA at the area's address is the area's, if that is still mapped: `close` comes before
+    /// anything else can be there, and after whoever has locked the VMA has let go of it.
+    fn own<'a>(&self, vma: &'a VmaRef) -> Result<&'a VmaMixedMap, AllocError> {
+        if self.is_closed() {
+            return Err(AllocError::Unmapped);
+        }
+        vma.as_mixedmap_vma().ok_or(AllocError::Unmapped)
+    }
+
+    /// Inserts pages, from page `index` on. Returns how many were inserted; if that is not all, also
+    /// why.
+    ///
+    /// For the holder of the install lock. May sleep.
+    pub(super) fn insert(
+        &self,
+        claim: &Claim,
+        vma: &VmaMixedMap,
+        index: usize,
+        pages: &mut [*mut bindings::page],
+    ) -> (usize, Result) {
+        let (inserted, result) = insert(vma, claim.address(index), pages);
+        if result != Err(EBUSY) {
+            return (inserted, result);
+        }
+        // There is a page table entry where the table has no page. It may refer to a page that was
+        // reclaimed from here, and must not be taken for the one that is to be inserted.
+        self.lru.counters().stale_entry.count();
+        let rest = pages.get_mut(inserted..).unwrap_or(&mut []);
+        let address = claim.address(index.wrapping_add(inserted));
+        vma.zap_vma_range(address, rest.len().wrapping_mul(PAGE_SIZE));
+        let (more, result) = insert(vma, address, rest);
+        (inserted.wrapping_add(more), result)
+    }
+
+    /// Makes sure that page `index` is there and mapped. If it was not, it is all zeroes.
+    ///
+    /// For who has a buffer that covers some of the page. May sleep.
+    pub(super) fn install_zeroed(
+        this: &Arc<Self>,
+        claim: &Claim,
+        index: usize,
+    ) -> Result<(), AllocError> {
+        let slot = claim.slots.get(index).ok_or(AllocError::Invalid)?;
+        let page = Self::alloc(this, claim, index, true)?;
+        this.with_vma(claim, |vma| {
+            // A buffer beside ours may have been faster.
+            if slot.load().page().is_some() {
+                return Ok(Some(page));
+            }
+            let mut pages = [page.as_ptr()];
+            let (_, result) = this.insert(claim, vma, index, &mut pages);
+            result.map_err(|_| AllocError::NoMemory)?;
+            slot.put(page);
+            Ok(None)
+        })
+        // What is not needed is freed without the locks.
+        .map(drop)
+    }
+
+    /// Allocates page `index`, charged to the owner. May sleep.
+    pub(super) fn alloc(
+        this: &Arc<Self>,
+        claim: &Claim,
+        index: usize,
+        zeroed: bool,
+    ) -> Result<AreaPage, AllocError> {
+        let _scope = Memcg::charge(claim.memcg.as_ref());
+        AreaPage::alloc(Arc::as_ptr(this), index, zeroed).ok_or(AllocError::NoMemory)
+    }
+
+    /// Puts an idle page on the shrinker's list. For the holder of the area's lock.
+    pub(super) fn list(&self, page: core::ptr::NonNull<bindings::page>) {
+        // SAFETY: The table has the page, and who takes it out needs the area's lock, or is the
+        // shrinker, which has to find it first.
+        let node = unsafe { page::node(page) };
+        // SAFETY:
+        // - The page is an `AreaPage`, so its list head is initialised, and it was allocated by
+        //   `alloc`, for whose cgroup `prepare` was called when the area was claimed. It is only ever
+        //   on a list of this.
+        // - Whoever has the page (the area, or the shrinker) takes it off before it is freed.
+        unsafe { self.lru.add(page::item(page), node, page) };
+    }
+
+    /// Takes a page that the table does not have any more off the shrinker's list, if it is there.
+    pub(super) fn unlist(&self, page: &AreaPage) {
+        // SAFETY: As in `list`.
+        unsafe {
+            self.lru
+                .remove(page.item(), page.node(), page.as_non_null())
+        };
+    }
+}
+
+/// `vm_insert_pages()`. Returns how many were inserted, and the result.
+fn insert(vma: &VmaMixedMap, address: usize, pages: &mut [*mut bindings::page]) -> (usize, Result) {
+    let mut left = pages.len();
+    // What has been written to the pages is there before the pages are.
+    smp_mb(barrier::Write);
+    // SAFETY: The VMA is locked for reading and has `VM_MIXEDMAP`, by the type's invariant; the
+    // function checks the addresses. The pages are of order 0, and the caller has them.
+    let result =
+        unsafe { bindings::vm_insert_pages(vma.as_ptr(), address, pages.as_mut_ptr(), &mut left) };
+    (
+        pages.len().saturating_sub(left),
+        kernel::error::to_result(result),
+    )
+}
+
+impl<B: Send + 'static> Reclaim for Area<B> {
+    fn reclaim(candidate: Candidate<'_, Self>) -> Verdict {
+        // SAFETY: What is on this list is pages of areas with this payload. This one is not freed:
+        // who wants to has to take it off the list first, and `candidate` has the list's lock.
+        let (backing, index, page) = unsafe { page::listed::<Backing<B>>(candidate.item()) };
+        // SAFETY: The pointer is from `Arc::as_ptr`. An area has a reference until it has taken all
+        // pages off the list, which it cannot now, as above.
+        let backing = unsafe { ArcBorrow::from_raw(backing) };
+        let counters = candidate.counters();
+        let Some((claim, slot)) = backing
+            .claim
+            .as_ref()
+            .and_then(|claim| Some((claim, claim.slots.get(index)?)))
+        else {
+            return candidate.skip();
+        };
+
+        let word = slot.load();
+        let is_same = word.page() == Some(page);
+        match word.used() {
+            Use::Covered if is_same && slot.unlist(word) => {
+                counters.in_use.count();
+                return candidate.remove();
+            }
+            Use::IdleAgain if is_same && slot.forget_use(word) => {
+                counters.rotated.count();
+                return candidate.rotate();
+            }
+            Use::Idle if is_same => (),
+            // The area is taking the page, or just took it into use.
+            _ => {
+                counters.contended.count();
+                return candidate.rotate();
+            }
+        }
+
+        // Keeps the locks below where they are, also when the area goes meanwhile.
+        let backing: Arc<Backing<B>> = backing.into();
+        let Some(install) = backing.install.try_lock() else {
+            counters.contended.count();
+            return candidate.rotate();
+        };
+        // With the address space, the page tables go.
+        let mm = backing.users();
+        let vma = mm
+            .as_ref()
+            .and_then(|mm| mm.lock_vma_under_rcu(claim.start));
+        let is_mapped = mm.is_some() && !backing.is_closed();
+        let decision = decide(vma, is_mapped);
+        if matches!(decision, Decision::LostRace) {
+            counters.lost_race.count();
+            return candidate.rotate();
+        }
+        let Some(page) = slot.reclaim(word) else {
+            counters.contended.count();
+            return candidate.rotate();
+        };
+        candidate.take(|| {
+            match decision {
+                Decision::Ours(vma) => {
+                    vma.zap_vma_range(claim.address(index), PAGE_SIZE);
+                    counters.zapped.count();
+                }
+                Decision::Impostor => counters.impostor.count(),
+                Decision::Gone | Decision::LostRace => counters.gone.count(),
+            }
+            drop(install);
+            drop(page);
+        })
+    }
+}
