@@ -2,26 +2,14 @@
 /*
  * Processes and threads that end, at every stage of a message, and what that
  * means to those who live on.
+ *
+ * The C driver keeps the buffers of messages that an exiting thread had not
+ * read, so tests of that look at the whole area with our driver only.
  */
 #include <linux/userfaultfd.h>
 #include <sys/epoll.h>
 
 #include "memory.h"
-
-/*
- * Nothing is left of what happened: calls work, and all of the area is free.
- * (The C driver keeps the buffers of messages that an exiting thread had not
- * read, so those tests call this for our driver only.)
- */
-static void check_unharmed(struct peer *client, struct peer *server)
-{
-	__u8 *scratch = arena.free, *bytes = arena_alloc(AREA_LEN);
-
-	round_trip(client, server);
-	memset(bytes, 0x6b, AREA_LEN);
-	exchange(client, server, bytes, AREA_LEN, AREA_LEN);
-	arena.free = scratch;
-}
 
 static void expect_dead_reply(struct peer *client)
 {

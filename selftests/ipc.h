@@ -80,6 +80,7 @@ struct br {
 		struct binder_transaction_data tr;
 		struct binder_transaction_data_secctx sec;
 		struct binder_ptr_cookie node;
+		struct binder_frozen_state_info frozen;
 		__u64 cookie;
 		__s32 error;
 	};
@@ -749,6 +750,8 @@ static inline const char *br_name(__u32 cmd)
 	case BR_FROZEN_REPLY: return "FROZEN_REPLY";
 	case BR_ONEWAY_SPAM_SUSPECT: return "ONEWAY_SPAM_SUSPECT";
 	case BR_TRANSACTION_PENDING_FROZEN: return "TRANSACTION_PENDING_FROZEN";
+	case BR_FROZEN_BINDER: return "FROZEN_BINDER";
+	case BR_CLEAR_FREEZE_NOTIFICATION_DONE: return "CLEAR_FREEZE_NOTIFICATION_DONE";
 	default: return "(unknown)";
 	}
 }
@@ -1041,6 +1044,17 @@ static inline void round_trip(struct peer *client, struct peer *server)
 	take_reply(client, "back again", 10);
 }
 
+/* Nothing is left of what happened: calls work, and all of the server's area is free. */
+static inline void check_unharmed(struct peer *client, struct peer *server)
+{
+	__u8 *scratch = arena.free, *bytes = arena_alloc(AREA_LEN);
+
+	round_trip(client, server);
+	memset(bytes, 0x6b, AREA_LEN);
+	exchange(client, server, bytes, AREA_LEN, AREA_LEN);
+	arena.free = scratch;
+}
+
 /* The manager is gone, and its device knows: a call to handle 0 is refused at once. */
 static inline void await_no_manager(struct peer *p)
 {
@@ -1171,11 +1185,13 @@ static inline long own_wait(struct peer *p, struct binder_transaction_data *tr, 
 				seen = br.cmd;
 				break;
 			case BR_TRANSACTION_COMPLETE:
+			case BR_TRANSACTION_PENDING_FROZEN:
 				if (oneway)
 					seen = br.cmd;
 				break;
 			case BR_DEAD_REPLY:
 			case BR_FAILED_REPLY:
+			case BR_FROZEN_REPLY:
 				seen = br.cmd;
 				break;
 			case BR_NOOP:
