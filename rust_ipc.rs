@@ -31,7 +31,7 @@ mod vma;
 use kernel::{page::PAGE_SIZE, prelude::*, str::CString};
 
 use device::Device;
-use ipc::{Area, Context};
+use ipc::{Area, Context, Registry};
 use shrinker::Shrinker;
 
 // Addresses and sizes of the ABI are 64 bits wide, and are used as `usize` as they are.
@@ -79,6 +79,7 @@ impl kernel::Module for Module {
         }
         // Everything that can fail comes before the first device can be opened, except for a name
         // that another driver has.
+        let registry = Registry::new()?;
         let mut contexts = KVec::new();
         let names = || {
             device::names::value()
@@ -93,7 +94,7 @@ impl kernel::Module for Module {
             }
             let name = core::str::from_utf8(name)?;
             let name = CString::try_from_fmt(fmt!("{name}"))?;
-            let context = Context::new(shrinker.lru(), max_area_bytes)?;
+            let context = Context::new(registry.clone(), shrinker.lru(), max_area_bytes)?;
             contexts.push((name, context), GFP_KERNEL)?;
         }
         let mut devices = KVec::with_capacity(contexts.len(), GFP_KERNEL)?;

@@ -31,6 +31,9 @@ const GRANULE_SHIFT: u32 = GRANULE.trailing_zeros();
 // CAST: widens.
 pub(crate) const MAX_BYTES: usize = (NONE as usize - 1) * GRANULE;
 
+/// How many ranges are looked at for spam: bounds how long an area is locked.
+const MAX_SPAM_SCAN: usize = 4096;
+
 /// Slots of a chunk: one KiB for payloads of 16 bytes.
 const SLOTS: usize = 16;
 /// Children of a chunk.
@@ -45,7 +48,10 @@ pub(crate) enum Kind {
     /// For a call or a reply.
     TwoWay,
     /// For a message without a reply.
-    OneWay,
+    OneWay {
+        /// Who sent it: see [`Ranges::is_spam`].
+        sender: i32,
+    },
 }
 
 /// Why there is no range.
@@ -128,6 +134,8 @@ pub(crate) struct Slot<B> {
     /// The range that ends where this one starts.
     previous: u32,
     node: Node,
+    /// Of one-way messages.
+    sender: i32,
     is_one_way: bool,
     clear: bool,
 }
@@ -150,6 +158,7 @@ impl<B> slab::Slot for Slot<B> {
         next: NONE,
         previous: NONE,
         node: Node::NONE,
+        sender: 0,
         is_one_way: false,
         clear: false,
     };
@@ -202,6 +211,8 @@ pub(crate) struct Ranges<B, S: Storage = Heap> {
     live_count: u32,
     /// The slot of the range that was delivered last. It may have been put to other use since.
     newest: u32,
+    /// Somebody has been found to send spam, and there is as little room still.
+    has_spam: bool,
 }
 
 impl<B, S: Storage> Ranges<B, S> {
@@ -234,6 +245,7 @@ impl<B, S: Storage> Ranges<B, S> {
             used: 0,
             live_count: 0,
             newest: NONE,
+            has_spam: false,
         };
         let index = ranges.slots.take().ok_or(Error::NeedsMemory)?;
         if let Some(slot) = ranges.slots.get_mut(index) {
@@ -272,7 +284,10 @@ impl<B, S: Storage> Ranges<B, S> {
             return Err(Error::Invalid);
         }
         let len = granules(len_bytes).ok_or(Error::NoSpace)?;
-        let is_one_way = kind == Kind::OneWay;
+        let (is_one_way, sender) = match kind {
+            Kind::OneWay { sender } => (true, sender),
+            Kind::TwoWay => (false, 0),
+        };
         if is_one_way && len > self.one_way_left {
             return Err(Error::NoSpace);
         }
@@ -297,6 +312,7 @@ impl<B, S: Storage> Ranges<B, S> {
             slot.len = len;
             slot.previous = previous;
             slot.next = if is_whole { next } else { found };
+            slot.sender = sender;
             slot.is_one_way = is_one_way;
             slot.clear = clear;
         }
@@ -322,6 +338,45 @@ impl<B, S: Storage> Ranges<B, S> {
             start.saturating_add(found_len),
         );
         Ok((handle, pages))
+    }
+
+    /// Whether the sender of a one-way buffer that has just been reserved is sending spam.
+    ///
+    /// It is if one-way buffers are left less than a tenth of the area, and those of the sender, this
+    /// one apart, are more than 50 or take up more than a quarter of the area. That is said once,
+    /// until there is more room again.
+    ///
+    /// O(n) in the number of live ranges when there is little room, but at most
+    /// [`MAX_SPAM_SCAN`] are looked at: the lowest.
+    pub(crate) fn is_spam(&mut self, handle: &Handle) -> bool {
+        if self.one_way_left_bytes() >= self.len_bytes() / 10 {
+            self.has_spam = false;
+            return false;
+        }
+        let Some(sender) = self.slots.get(handle.index).map(|slot| slot.sender) else {
+            return false;
+        };
+        let (mut count, mut len) = (0_u32, 0_u32);
+        let mut next = if self.has_spam {
+            NONE
+        } else {
+            self.live_from(0).unwrap_or(NONE)
+        };
+        for _ in 0..MAX_SPAM_SCAN {
+            let Some(slot) = self.slots.get(next) else {
+                break;
+            };
+            if slot.is_one_way && !slot.is_free() && slot.sender == sender && next != handle.index {
+                count += 1;
+                len = len.saturating_add(slot.len);
+                if count > 50 || bytes(len) > self.len_bytes() / 4 {
+                    self.has_spam = true;
+                    return true;
+                }
+            }
+            next = slot.next;
+        }
+        false
     }
 
     /// Attaches `payload` to a reserved range: from now on it can be taken. Returns its offset in
@@ -396,7 +451,9 @@ impl<B, S: Storage> Ranges<B, S> {
             next = slot.next;
             if let State::Delivered(payload) = &slot.state {
                 let kind = if slot.is_one_way {
-                    Kind::OneWay
+                    Kind::OneWay {
+                        sender: slot.sender,
+                    }
                 } else {
                     Kind::TwoWay
                 };

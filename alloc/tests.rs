@@ -164,7 +164,7 @@ mod range_model {
             let used: usize = self
                 .live
                 .iter()
-                .filter(|live| live.kind == Kind::OneWay)
+                .filter(|live| live.kind != Kind::TwoWay)
                 .map(|live| live.len)
                 .sum();
             self.size / 2 - used
@@ -173,7 +173,7 @@ mod range_model {
         pub(super) fn alloc(&mut self, len: usize, kind: Kind, clear: bool) -> Checked {
             let expected = if len == 0 || len % 8 != 0 {
                 Err(Error::Invalid)
-            } else if kind == Kind::OneWay && len > self.one_way_left() {
+            } else if kind != Kind::TwoWay && len > self.one_way_left() {
                 Err(Error::NoSpace)
             } else {
                 self.best_fit(len).ok_or(Error::NoSpace)
@@ -317,7 +317,7 @@ mod range_model {
 
     fn kind(one_way: bool) -> Kind {
         if one_way {
-            Kind::OneWay
+            Kind::OneWay { sender: 1 }
         } else {
             Kind::TwoWay
         }
@@ -329,7 +329,7 @@ mod range_model {
         for _ in 0..len {
             match number % 9 {
                 0 => model.alloc(8, Kind::TwoWay, false)?,
-                1 => model.alloc(16, Kind::OneWay, true)?,
+                1 => model.alloc(16, Kind::OneWay { sender: 1 }, true)?,
                 2 => model.alloc(24, Kind::TwoWay, true)?,
                 3 => model.alloc(40, Kind::TwoWay, false)?,
                 4 => model.advance(0, false)?,
@@ -681,16 +681,16 @@ mod cases {
         };
         assert_eq!(ranges.one_way_left_bytes(), 4096);
         assert!(matches!(
-            ranges.alloc(4104, Kind::OneWay, false),
+            ranges.alloc(4104, Kind::OneWay { sender: 1 }, false),
             Err(Error::NoSpace)
         ));
-        let Ok((first, pages)) = ranges.alloc(4096, Kind::OneWay, false) else {
+        let Ok((first, pages)) = ranges.alloc(4096, Kind::OneWay { sender: 1 }, false) else {
             assert!(false);
             return;
         };
         assert_eq!(pages, 0..1);
         assert!(matches!(
-            ranges.alloc(8, Kind::OneWay, false),
+            ranges.alloc(8, Kind::OneWay { sender: 1 }, false),
             Err(Error::NoSpace)
         ));
         let Ok((second, pages)) = ranges.alloc(4096, Kind::TwoWay, false) else {

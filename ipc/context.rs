@@ -10,7 +10,7 @@ use kernel::{
     task::Kuid,
 };
 
-use super::{Area, Node, Process};
+use super::{Area, Node, Process, Registry};
 use crate::shrinker::Lru;
 
 /// One device's context.
@@ -23,6 +23,8 @@ pub(crate) struct Context {
     /// may register again, also after the manager is gone.
     #[pin]
     manager_uid: Mutex<Option<Kuid>>,
+    /// All open files, those of other contexts too.
+    pub(crate) registry: Arc<Registry>,
     /// Where the idle pages of all areas are listed.
     pub(crate) lru: Arc<Lru<Area>>,
     /// The most of a mapping that is used as receive area, in bytes.
@@ -30,11 +32,16 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(lru: Arc<Lru<Area>>, max_area_bytes: usize) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        lru: Arc<Lru<Area>>,
+        max_area_bytes: usize,
+    ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 manager <- new_spinlock!(None, "Context::manager"),
                 manager_uid <- new_mutex!(None, "Context::manager_uid"),
+                registry,
                 lru,
                 max_area_bytes,
             }),

@@ -174,7 +174,7 @@ impl Death {
             return false;
         }
         returns.push_cookie(br::DEAD_BINDER, self.cookie);
-        let delivered = inner.delivered_deaths;
+        let delivered = inner.delivered;
         if let Entry::Reserved(ticket) = entry {
             let work = Work::Death(self.clone());
             let position = inner.queues.push_back_with(delivered, work, ticket);
@@ -188,12 +188,13 @@ impl Thread {
     /// `BC_DEAD_BINDER_DONE`. Without a death that was told of under that cookie nothing happens.
     pub(super) fn acknowledge_death(&self, cookie: u64) {
         let mut inner = self.process.inner.lock();
-        let position = inner.queues.positions(inner.delivered_deaths).find_map(
-            |(position, work)| match work {
+        let position = inner
+            .queues
+            .positions(inner.delivered)
+            .find_map(|(position, work)| match work {
                 Work::Death(death) if death.cookie == cookie => Some(position),
                 _ => None,
-            },
-        );
+            });
         let Some(Work::Death(death)) = position.and_then(|at| inner.queues.remove(at)) else {
             return;
         };

@@ -9,7 +9,7 @@ use kernel::{
     sync::Arc,
 };
 
-use super::{death::Death, node::Settled, Node, Thread};
+use super::{death::Death, freeze::Freeze, node::Settled, Node, Thread};
 use crate::uapi::Strength;
 
 /// The handle that names the context manager.
@@ -21,6 +21,7 @@ struct Handle {
     strong: u32,
     weak: u32,
     death: Option<Arc<Death>>,
+    freeze: Option<Arc<Freeze>>,
 }
 
 /// The handles of a process.
@@ -74,6 +75,9 @@ impl Removed {
             let (_, handle) = entry.to_key_value();
             if let Some(death) = handle.death {
                 death.discard(&handle.node);
+            }
+            if let Some(freeze) = handle.freeze {
+                freeze.discard(&handle.node);
             }
         }
         drop(self.number);
@@ -136,6 +140,7 @@ impl Table {
             strong: u32::from(strength == Strength::Strong),
             weak: u32::from(strength == Strength::Weak),
             death: None,
+            freeze: None,
         };
         // INVARIANT: Both trees and the pool get the number; one count is 1. The keys are new, so
         // nothing is replaced.
@@ -229,6 +234,27 @@ impl Table {
         let handle = self.by_number.get_mut(&number)?;
         let death = handle.death.take_if(|death| death.cookie() == cookie)?;
         Some((death, handle.node.clone()))
+    }
+
+    /// Attaches a freeze notification to a handle. `None` if there is no such handle or it has one.
+    pub(super) fn set_freeze(&mut self, number: u32, freeze: &Arc<Freeze>) -> Option<Arc<Node>> {
+        let handle = self.by_number.get_mut(&number)?;
+        if handle.freeze.is_some() {
+            return None;
+        }
+        handle.freeze = Some(freeze.clone());
+        Some(handle.node.clone())
+    }
+
+    /// Detaches the freeze notification of that cookie from a handle.
+    pub(super) fn take_freeze(
+        &mut self,
+        number: u32,
+        cookie: u64,
+    ) -> Option<(Arc<Freeze>, Arc<Node>)> {
+        let handle = self.by_number.get_mut(&number)?;
+        let freeze = handle.freeze.take_if(|freeze| freeze.cookie() == cookie)?;
+        Some((freeze, handle.node.clone()))
     }
 
     /// Takes any one handle out of the table. For the end of the process.

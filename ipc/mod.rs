@@ -22,6 +22,8 @@
 //! 2. `Process::handles`
 //! 3. `Process::inner`
 //!
+//! `Registry::processes`, a mutex, is held with none of these.
+//!
 //! `Process::inner` guards the process's threads, nodes, queues and call stacks, all of them. Nothing
 //! in `vma` is called with one of these locks held, and no [`Transaction`], [`Node`] or [`Thread`]
 //! reference is dropped under one: functions that run under a lock hand such references out to their
@@ -29,11 +31,13 @@
 
 mod context;
 mod death;
+mod freeze;
 mod handle;
 mod node;
 mod object;
 mod process;
 mod read;
+mod registry;
 mod task;
 mod thread;
 mod transaction;
@@ -42,6 +46,7 @@ mod write;
 
 pub(crate) use context::Context;
 pub(crate) use process::Process;
+pub(crate) use registry::Registry;
 
 use node::{Hold, Node};
 use object::Objects;

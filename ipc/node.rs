@@ -16,7 +16,7 @@ use super::{
     death::{self, Death},
     process::{self, Process, Wake},
     thread::Thread,
-    transaction::Spare,
+    transaction::{Spare, Transaction},
     work::{Entry, Work},
 };
 use crate::{
@@ -193,6 +193,20 @@ impl Node {
             _entry: inner.nodes.remove_node(&self.ptr),
             _work: work,
         }
+    }
+
+    /// Takes a one-way message that waits for its turn, and that `new` says anew.
+    pub(super) fn take_outdated(
+        &self,
+        inner: &mut process::Inner,
+        new: &Transaction,
+    ) -> Option<Work> {
+        let queue = self.state.access(inner).one_way?;
+        let (position, _) = inner
+            .queues
+            .positions(queue)
+            .find(|(_, work)| matches!(work, Work::Transaction(earlier) if new.updates(earlier)))?;
+        inner.queues.remove(position)
     }
 
     /// The owner goes: takes the next one-way message that still waits for its turn.

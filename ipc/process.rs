@@ -7,19 +7,20 @@ use kernel::{
     cred::Credential,
     fs::File,
     mm::Mm,
-    new_spinlock,
+    new_condvar, new_spinlock,
     prelude::*,
     rbtree::{RBTree, RBTreeNodeReservation},
-    sync::{aref::ARef, atomic::Relaxed, poll::PollTable, Arc, SpinLock, SpinLockGuard},
+    sync::{aref::ARef, atomic::Relaxed, poll::PollTable, Arc, CondVar, SpinLock, SpinLockGuard},
     task::{Pid, Task},
     uaccess::{UserPtr, UserSlice},
 };
 
 use super::{
     death::Death,
+    freeze::{self, Freeze, Frozen},
     handle::{self, Room, Table},
     node::Hold,
-    task,
+    registry, task,
     thread::{ExtendedError, Thread},
     transaction::{self, Blank, Spare},
     work::{Queues, Work},
@@ -81,11 +82,19 @@ pub(super) struct Inner {
     pub(super) queues: Queues,
     /// Work that any available thread may take.
     pub(super) todo: Queue,
-    /// Deaths that were told of and not acknowledged yet.
-    pub(super) delivered_deaths: Queue,
+    /// Deaths and freezes that were told of and not acknowledged yet.
+    pub(super) delivered: Queue,
     /// Threads that wait for such work, the latest first.
     pub(super) waiting: Queue,
     pub(super) blanks: Blanks,
+    /// Messages to the process that are not done with: calls until they are answered, others until
+    /// they are delivered.
+    pub(super) outstanding: usize,
+    pub(super) frozen: Frozen,
+    /// Who is to be told when that changes.
+    pub(super) freeze_listeners: RBTree<freeze::Key, Arc<Freeze>>,
+    /// The process wants to be told if it sends too many one-way messages.
+    pub(super) detects_spam: bool,
     /// Number of the latest message sent.
     last_message: u32,
     /// How many threads may be asked for with `BR_SPAWN_LOOPER`.
@@ -157,6 +166,11 @@ impl Inner {
         self.wake_for_todo(false)
     }
 
+    /// Whether there are calls under way, to the process or from it, or other messages to it.
+    pub(super) fn has_calls(&self) -> bool {
+        self.outstanding > 0 || self.threads.values().any(|thread| thread.has_stack(self))
+    }
+
     /// Keeps a blank record of this process's, or gives it back.
     pub(super) fn keep_blank(&mut self, blank: Blank) -> Option<Blank> {
         if self.is_dead {
@@ -188,6 +202,7 @@ impl Inner {
 #[pin_data]
 pub(crate) struct Process {
     pub(super) context: Arc<Context>,
+    pub(super) key: registry::Key,
     /// The thread group leader of the opener.
     pub(super) task: ARef<Task>,
     /// Its thread group, in the initial pid namespace.
@@ -201,6 +216,9 @@ pub(crate) struct Process {
     pub(super) handles: SpinLock<Table>,
     #[pin]
     pub(super) inner: SpinLock<Inner>,
+    /// For who freezes the process: there is nothing outstanding any more, or no need to wait.
+    #[pin]
+    pub(super) drained: CondVar,
 }
 
 impl Process {
@@ -214,7 +232,7 @@ impl Process {
         let mut queues = Queues::new();
         queues.provide(queue::new_chunk(GFP_KERNEL_ACCOUNT)?);
         let todo = queues.new_queue().ok_or(ENOMEM)?;
-        let delivered_deaths = queues.new_queue().ok_or(ENOMEM)?;
+        let delivered = queues.new_queue().ok_or(ENOMEM)?;
         let waiting = queues.new_queue().ok_or(ENOMEM)?;
         let inner = Inner {
             is_dead: false,
@@ -223,27 +241,36 @@ impl Process {
             nodes: RBTree::new(),
             queues,
             todo,
-            delivered_deaths,
+            delivered,
             waiting,
             blanks: Blanks::default(),
+            outstanding: 0,
+            frozen: Frozen::default(),
+            freeze_listeners: RBTree::new(),
+            detects_spam: false,
             last_message: 0,
             max_threads: 0,
             requested_threads: 0,
             started_threads: 0,
         };
-        Arc::pin_init(
+        let tgid = current.tgid();
+        let process = Arc::pin_init(
             pin_init!(Self {
+                key: context.registry.new_key(tgid),
                 context,
                 task: current.group_leader().into(),
-                tgid: current.tgid(),
+                tgid,
                 cred: file.cred().into(),
                 default_nice: task::nice(),
                 area,
                 handles <- new_spinlock!(Table::new(), "Process::handles"),
                 inner <- new_spinlock!(inner, "Process::inner"),
+                drained <- new_condvar!("Process::drained"),
             }),
             GFP_KERNEL_ACCOUNT,
-        )
+        )?;
+        process.context.registry.insert(&process)?;
+        Ok(process)
     }
 
     /// The receive area.
@@ -393,12 +420,16 @@ impl Process {
     /// May sleep. `ENOMEM`.
     pub(super) fn request_death(self: &Arc<Self>, number: u32, cookie: u64) -> Result {
         let (death, room) = Death::new(self, cookie)?;
-        let node = self.handles.lock().set_death(number, &death);
-        let Some(node) = node else {
+        let mut table = self.handles.lock();
+        let Some(node) = table.set_death(number, &death) else {
+            drop(table);
             death.abandon();
             return Ok(());
         };
-        if let Err(room) = node.add_death(room) {
+        // With the table locked: who clears the notification finds it with the node.
+        let added = node.add_death(room);
+        drop(table);
+        if let Err(room) = added {
             death.notify();
             drop(room);
         }
@@ -492,6 +523,28 @@ impl Process {
                 .writer()
                 .write(&uapi::PROTOCOL_VERSION)
                 .map_err(|_| EINVAL),
+            ioctl::FREEZE => {
+                let mut bytes = [0; 12];
+                user().reader().read_slice(&mut bytes)?;
+                let [tgid, enable, timeout_ms] = uapi::u32s_from(&bytes);
+                let registry = &self.context.registry;
+                freeze::set_frozen(registry, tgid, enable != 0, timeout_ms)
+            }
+            ioctl::GET_FROZEN_INFO => {
+                let (mut reader, mut writer) = user().reader_writer();
+                let mut bytes = [0; 12];
+                reader.read_slice(&mut bytes)?;
+                let [tgid, _, _] = uapi::u32s_from(&bytes);
+                let registry = &self.context.registry;
+                let [sync, one_way] = freeze::frozen_info(registry, tgid)?;
+                uapi::u32s_into(&mut bytes, [tgid, sync, one_way]);
+                writer.write_slice(&bytes)
+            }
+            ioctl::ENABLE_ONEWAY_SPAM_DETECTION => {
+                let enable: u32 = user().reader().read()?;
+                self.inner.lock().detects_spam = enable != 0;
+                Ok(())
+            }
             ioctl::GET_NODE_DEBUG_INFO => self.node_debug_info(user()),
             ioctl::GET_NODE_INFO_FOR_REF => self.node_info_for_handle(user()),
             ioctl::GET_EXTENDED_ERROR => {
@@ -585,10 +638,13 @@ impl Process {
     /// Everybody who waits for the process is answered `BR_DEAD_REPLY`, all references that it had
     /// are given up, and its receive area is emptied. May sleep.
     pub(crate) fn release(self: &Arc<Self>) {
+        self.context.registry.remove(self);
         self.context.unregister_manager(self);
 
         let mut inner = self.inner.lock();
         inner.is_dead = true;
+        inner.frozen.is_frozen = false;
+        self.drained.notify_all();
         let blanks = core::mem::take(&mut inner.blanks);
         drop(inner);
         drop(blanks);
@@ -630,7 +686,7 @@ impl Process {
         }
         loop {
             let mut inner = self.inner.lock();
-            let (todo, delivered) = (inner.todo, inner.delivered_deaths);
+            let (todo, delivered) = (inner.todo, inner.delivered);
             let work = inner
                 .queues
                 .pop_front(todo)
@@ -643,6 +699,15 @@ impl Process {
                 Some(_) => (),
                 None => break,
             }
+        }
+        loop {
+            let mut inner = self.inner.lock();
+            let Some(first) = inner.freeze_listeners.cursor_front_mut() else {
+                break;
+            };
+            let (_, listener) = first.remove_current();
+            drop(inner);
+            drop(listener);
         }
         self.area.drain(drop);
     }

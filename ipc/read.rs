@@ -221,7 +221,9 @@ impl Thread {
                         taken = Some(self.take(&mut inner, transaction));
                         break 'wait inner;
                     }
-                    Some(Work::Complete) => buffer.returns.push_code(br::TRANSACTION_COMPLETE),
+                    Some(Work::Complete(sent)) => {
+                        buffer.returns.push_code(sent.code(inner.detects_spam));
+                    }
                     Some(Work::ReturnError) => {
                         if let Some(code) = self.take_return_error(&mut inner) {
                             buffer.returns.push_code(code);
@@ -242,6 +244,15 @@ impl Thread {
                         let is_last = death.tell(&mut inner, &mut buffer.returns);
                         drop(inner);
                         drop(death);
+                        inner = self.process.inner.lock();
+                        if is_last {
+                            break 'wait inner;
+                        }
+                    }
+                    Some(Work::Freeze(freeze)) => {
+                        let is_last = freeze.tell(&mut inner, &mut buffer.returns);
+                        drop(inner);
+                        drop(freeze);
                         inner = self.process.inner.lock();
                         if is_last {
                             break 'wait inner;

@@ -191,6 +191,11 @@ impl Thread {
         state.stack.is_none() && inner.queues.is_empty(state.todo)
     }
 
+    /// Whether the thread handles a call, or waits for a reply.
+    pub(super) fn has_stack(&self, inner: &process::Inner) -> bool {
+        self.state.access(inner).stack.is_some()
+    }
+
     /// Whether there is anything in the thread's own queue.
     pub(super) fn has_own_work(&self, inner: &process::Inner) -> bool {
         !inner.queues.is_empty(self.state.access(inner).todo)
@@ -406,10 +411,11 @@ impl Thread {
                     (Some(transaction), Default::default())
                 }
                 // One-way messages, node work and notices are anybody's.
-                work @ (Work::Transaction(_) | Work::Node(_) | Work::Death(_)) => {
+                work
+                @ (Work::Transaction(_) | Work::Node(_) | Work::Death(_) | Work::Freeze(_)) => {
                     (None, inner.give_to_anyone(work))
                 }
-                Work::Complete | Work::ReturnError | Work::ReplyError | Work::Waiting(_) => {
+                Work::Complete(_) | Work::ReturnError | Work::ReplyError | Work::Waiting(_) => {
                     continue;
                 }
             };

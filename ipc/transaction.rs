@@ -5,8 +5,11 @@
 use kernel::{
     alloc::AllocError,
     prelude::*,
-    sync::{Arc, LockedBy, UniqueArc},
-    task::Kuid,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, LockedBy, UniqueArc,
+    },
+    task::{Kuid, Pid},
 };
 
 use super::{
@@ -16,7 +19,10 @@ use super::{
     thread::{ExtendedError, Thread},
     Buffer,
 };
-use crate::{uapi::br, vma};
+use crate::{
+    uapi::{br, flags},
+    vma,
+};
 
 /// The most calls that may be nested in one another. Each waits for the next, so that all of them
 /// stay in memory.
@@ -25,7 +31,7 @@ pub(super) const MAX_NESTED_CALLS: u32 = 1024;
 /// Why a message was not sent: what the sender is told.
 #[derive(Clone, Copy)]
 pub(super) struct Failure {
-    /// `BR_DEAD_REPLY` or `BR_FAILED_REPLY`.
+    /// `BR_DEAD_REPLY`, `BR_FAILED_REPLY` or `BR_FROZEN_REPLY`.
     pub(super) code: u32,
     /// For `BINDER_GET_EXTENDED_ERROR`.
     pub(super) error: Option<Error>,
@@ -55,9 +61,15 @@ impl Failure {
             error: None,
         }
     }
-}
 
-impl Failure {
+    /// The receiver takes no calls now.
+    pub(super) fn frozen() -> Self {
+        Failure {
+            code: br::FROZEN_REPLY,
+            error: None,
+        }
+    }
+
     /// What `BINDER_GET_EXTENDED_ERROR` says of it.
     pub(super) fn extended(&self, id: u32) -> ExtendedError {
         ExtendedError {
@@ -106,6 +118,8 @@ pub(super) struct Message {
     pub(super) to: Arc<Process>,
     /// `None` in replies.
     pub(super) target: Option<Target>,
+    /// The thread group that sent it, in the initial pid namespace.
+    pub(super) sender: Pid,
     pub(super) sender_euid: Kuid,
     pub(super) code: u32,
     pub(super) flags: u32,
@@ -141,6 +155,8 @@ struct State {
 pub(crate) struct Transaction {
     message: Message,
     state: LockedBy<State, process::Inner>,
+    /// Whether it is one of the receiver's `outstanding` ones. Changes with the receiver locked.
+    is_outstanding: Atomic<bool>,
 }
 
 /// A record to be filled in: without parcel, stack, or sender.
@@ -168,7 +184,10 @@ impl Drop for Spare {
 /// Gives a blank record back to its process.
 fn give_back(blank: Blank) {
     let to = blank.message.to.clone();
-    let surplus = to.inner.lock().keep_blank(blank);
+    let mut inner = to.inner.lock();
+    blank.count_out(&mut inner);
+    let surplus = inner.keep_blank(blank);
+    drop(inner);
     drop(surplus);
 }
 
@@ -186,6 +205,7 @@ impl Transaction {
             Transaction {
                 message,
                 state: LockedBy::new(&to.inner, State::default()),
+                is_outstanding: Atomic::new(false),
             },
             GFP_KERNEL_ACCOUNT,
         )
@@ -213,6 +233,26 @@ impl Transaction {
     /// Attaches the bytes. Called before the message is queued.
     pub(super) fn attach(&self, to: &mut process::Inner, parcel: Parcel) {
         self.state.access_mut(to).parcel = Some(parcel);
+        to.outstanding += 1;
+        self.is_outstanding.store(true, Relaxed);
+    }
+
+    /// The receiver is done with the message, if it was not before.
+    pub(super) fn count_out(&self, to: &mut process::Inner) {
+        if self.is_outstanding.load(Relaxed) {
+            self.is_outstanding.store(false, Relaxed);
+            to.outstanding -= 1;
+            if to.outstanding == 0 && to.frozen.is_frozen {
+                self.message.to.drained.notify_all();
+            }
+        }
+    }
+
+    /// Whether this one-way message says what an `earlier` one to the same node said, and anew.
+    pub(super) fn updates(&self, earlier: &Transaction) -> bool {
+        let (new, old) = (&self.message, &earlier.message);
+        new.flags & flags::UPDATE_TXN != 0
+            && (new.flags, new.code, new.sender) == (old.flags, old.code, old.sender)
     }
 
     /// The message's hold on its node becomes the node's one-way turn.
@@ -256,13 +296,18 @@ impl Transaction {
         if self.is_from(thread) {
             self.message.from_parent.clone()
         } else {
-            self.take_stacked(&mut self.message.to.inner.lock()).0
+            let mut inner = self.message.to.inner.lock();
+            self.count_out(&mut inner);
+            self.take_stacked(&mut inner).0
         }
     }
 }
 
 impl Drop for Transaction {
     fn drop(&mut self) {
+        if self.is_outstanding.load(Relaxed) {
+            self.count_out(&mut self.message.to.inner.lock());
+        }
         // Nested calls form a chain; without this loop dropping it would nest, too.
         let mut next = self.message.from_parent.take();
         while let Some(mut parent) = next.and_then(Arc::into_unique_or_drop) {

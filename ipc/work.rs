@@ -4,25 +4,52 @@
 
 use kernel::sync::Arc;
 
-use super::{death::Death, Node, Thread, Transaction};
-use crate::alloc::queue::{Arena, Position, Ticket};
+use super::{death::Death, freeze::Freeze, Node, Thread, Transaction};
+use crate::{
+    alloc::queue::{Arena, Position, Ticket},
+    uapi::br,
+};
 
 /// An entry of a queue of a process.
 pub(super) enum Work {
     /// A call or reply to deliver.
     Transaction(Arc<Transaction>),
-    /// The thread's own message is on its way (`BR_TRANSACTION_COMPLETE`).
-    Complete,
+    /// The thread's own message is on its way.
+    Complete(Sent),
     /// The owner of a node has to be told what references there are.
     Node(Arc<Node>),
     /// Somebody's death, or the end of waiting for it.
     Death(Arc<Death>),
+    /// Somebody was frozen or thawed, or the end of waiting for it.
+    Freeze(Arc<Freeze>),
     /// The thread's command failed: see `thread::State::return_error`.
     ReturnError,
     /// The thread's call failed after it was sent: see `thread::State::reply_error`.
     ReplyError,
     /// A thread that waits for work of its process (the only kind of entry in that queue).
     Waiting(Arc<Thread>),
+}
+
+/// What a sender is told of its message.
+#[derive(Clone, Copy)]
+pub(super) enum Sent {
+    /// Nothing remarkable.
+    Plainly,
+    /// It is one of too many one-way messages.
+    AsSpam,
+    /// Its receiver is frozen, and will get it when it is thawed.
+    ToFrozen,
+}
+
+impl Sent {
+    /// The code to return, by whether the sender wants to hear of spam.
+    pub(super) fn code(self, detects_spam: bool) -> u32 {
+        match self {
+            Sent::AsSpam if detects_spam => br::ONEWAY_SPAM_SUSPECT,
+            Sent::ToFrozen => br::TRANSACTION_PENDING_FROZEN,
+            Sent::Plainly | Sent::AsSpam => br::TRANSACTION_COMPLETE,
+        }
+    }
 }
 
 /// All queues of a process.

@@ -17,7 +17,7 @@ use super::{
     task,
     thread::{ExtendedError, Thread},
     transaction::{self, Failure, Message, Parcel, Spare, Target, Transaction, MAX_NESTED_CALLS},
-    work::Work,
+    work::{Sent, Work},
     Buffer,
 };
 use crate::{
@@ -215,6 +215,11 @@ impl Thread {
                 }
             }
             Command::DeathDone(cookie) => self.acknowledge_death(cookie),
+            Command::RequestFreeze { handle, cookie } => {
+                self.process.request_freeze(handle, cookie)?;
+            }
+            Command::ClearFreeze { handle, cookie } => self.process.clear_freeze(handle, cookie)?,
+            Command::FreezeDone(cookie) => self.process.acknowledge_freeze(cookie)?,
             Command::RegisterLooper => {
                 let mut inner = self.process.inner.lock();
                 if !self.state.access(&inner).looper.entered && inner.requested_threads > 0 {
@@ -275,8 +280,9 @@ impl Thread {
         } else {
             None
         };
+        let sender = kernel::current!().tgid();
         let kind = if is_one_way {
-            Kind::OneWay
+            Kind::OneWay { sender }
         } else {
             Kind::TwoWay
         };
@@ -292,6 +298,7 @@ impl Thread {
                 cookie: node.cookie,
                 min_nice: node.min_nice(),
             }),
+            sender,
             sender_euid: Kuid::current_euid(),
             code: data.code,
             flags: data.flags,
@@ -333,19 +340,37 @@ impl Thread {
     ) -> Result<(), Failure> {
         let mut inner = self.process.lock_with_entries(1)?;
         let (complete, below) = if transaction.is_call() {
-            let complete = self.push_deferred(&mut inner, Work::Complete);
+            let complete = self.push_deferred(&mut inner, Work::Complete(Sent::Plainly));
             let stack = &mut self.state.access_mut(&mut inner).stack;
             (complete, stack.replace(transaction.clone()))
         } else {
-            (self.push(&mut inner, Work::Complete), None)
+            let sent = if parcel.buffer.is_spam() {
+                Sent::AsSpam
+            } else {
+                Sent::Plainly
+            };
+            (self.push(&mut inner, Work::Complete(sent)), None)
         };
         drop(inner);
         // What was on top is what the transaction calls `from_parent`.
         drop(below);
 
         let failure = match enqueue(&transaction, parcel) {
-            Ok(wake) => {
+            Ok(Queued {
+                wake,
+                is_frozen,
+                outdated,
+            }) => {
                 wake.notify();
+                if let Some(Work::Transaction(outdated)) = outdated {
+                    transaction::cancel(outdated, br::DEAD_REPLY);
+                }
+                if let (true, Ok(complete)) = (is_frozen, complete) {
+                    let mut inner = self.process.inner.lock();
+                    // Neither carries a reference, and the place just left is there.
+                    drop(inner.queues.remove(complete));
+                    drop(self.push(&mut inner, Work::Complete(Sent::ToFrozen)));
+                }
                 return Ok(());
             }
             Err(failure) => failure,
@@ -417,6 +442,7 @@ impl Thread {
             depth: 0,
             to: from.process.clone(),
             target: None,
+            sender: kernel::current!().tgid(),
             sender_euid: Kuid::current_euid(),
             code: data.code,
             flags: data.flags,
@@ -434,7 +460,7 @@ impl Thread {
 
         let complete = {
             let mut inner = self.process.lock_with_entries(1)?;
-            self.push(&mut inner, Work::Complete)
+            self.push(&mut inner, Work::Complete(Sent::Plainly))
         };
         let failure = match enqueue_reply(call, from, &reply, parcel) {
             Ok(()) => {
@@ -483,15 +509,33 @@ fn enqueue_reply(
     Ok(())
 }
 
+/// What comes of queueing a message to its receiver, to be seen to once nothing is locked.
+struct Queued {
+    wake: Wake,
+    /// The receiver gets the message when it is thawed.
+    is_frozen: bool,
+    /// An earlier message that the receiver need not see any more.
+    outdated: Option<Work>,
+}
+
 /// Queues a call or one-way message to the process that it is for, and finds a thread to wake.
-fn enqueue(transaction: &Arc<Transaction>, parcel: Parcel) -> Result<Wake, Failure> {
+fn enqueue(transaction: &Arc<Transaction>, parcel: Parcel) -> Result<Queued, Failure> {
     let message = transaction.message();
     let node = parcel.hold.as_ref().map(|hold| hold.node.clone());
     let mut inner = message.to.lock_with_entries(1)?;
-    if inner.is_dead {
+    let is_frozen = inner.frozen.is_frozen;
+    if is_frozen {
+        inner.frozen.refused_call |= transaction.is_call();
+        inner.frozen.kept_one_way |= !transaction.is_call();
+    }
+    if inner.is_dead || is_frozen && transaction.is_call() {
         drop(inner);
         drop(parcel);
-        return Err(Failure::died());
+        return Err(if is_frozen {
+            Failure::frozen()
+        } else {
+            Failure::died()
+        });
     }
     transaction.attach(&mut inner, parcel);
     let work = Work::Transaction(transaction.clone());
@@ -500,6 +544,7 @@ fn enqueue(transaction: &Arc<Transaction>, parcel: Parcel) -> Result<Wake, Failu
         Some(node) if !transaction.is_call() => node.claim_one_way(&mut inner),
         _ => Turn::Now,
     };
+    let mut outdated = None;
     let queued = match turn {
         Turn::Now => {
             if !transaction.is_call() {
@@ -520,15 +565,24 @@ fn enqueue(transaction: &Arc<Transaction>, parcel: Parcel) -> Result<Wake, Failu
                 }
             }
         }
-        Turn::After(queue) => inner.queues.push_back(queue, work).map(|_| Wake::Nobody),
+        Turn::After(queue) => {
+            if let (true, Some(node)) = (is_frozen, &node) {
+                outdated = node.take_outdated(&mut inner, transaction);
+            }
+            inner.queues.push_back(queue, work).map(|_| Wake::Nobody)
+        }
     };
     match queued {
-        Ok(wake) => Ok(wake),
+        Ok(wake) => Ok(Queued {
+            wake,
+            is_frozen,
+            outdated,
+        }),
         // Cannot be: `lock_with_entries` has made sure of the place.
         Err(work) => {
             let parcel = transaction.detach(&mut inner);
             drop(inner);
-            drop((work, parcel));
+            drop((work, parcel, outdated));
             Err(Failure::failed(ENOMEM))
         }
     }

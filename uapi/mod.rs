@@ -39,6 +39,9 @@ pub(crate) mod ioctl {
     pub(crate) const GET_NODE_DEBUG_INFO: u32 = ioc(IOC_READ | IOC_WRITE, b'b', 11, 24);
     pub(crate) const GET_NODE_INFO_FOR_REF: u32 = ioc(IOC_READ | IOC_WRITE, b'b', 12, 24);
     pub(crate) const SET_CONTEXT_MGR_EXT: u32 = ioc(IOC_WRITE, b'b', 13, 24);
+    pub(crate) const FREEZE: u32 = ioc(IOC_WRITE, b'b', 14, 12);
+    pub(crate) const GET_FROZEN_INFO: u32 = ioc(IOC_READ | IOC_WRITE, b'b', 15, 12);
+    pub(crate) const ENABLE_ONEWAY_SPAM_DETECTION: u32 = ioc(IOC_WRITE, b'b', 16, 4);
     pub(crate) const GET_EXTENDED_ERROR: u32 = ioc(IOC_READ | IOC_WRITE, b'b', 17, 12);
     /// `RUST_IPC_GET_AREA_INFO` of `uapi/rust_ipc.h`.
     pub(crate) const GET_AREA_INFO: u32 = ioc(IOC_READ, b'R', 0x40, 64);
@@ -65,6 +68,9 @@ pub(crate) mod bc {
     pub(crate) const DEAD_BINDER_DONE: u32 = ioc(IOC_WRITE, b'c', 16, 8);
     pub(crate) const TRANSACTION_SG: u32 = ioc(IOC_WRITE, b'c', 17, 72);
     pub(crate) const REPLY_SG: u32 = ioc(IOC_WRITE, b'c', 18, 72);
+    pub(crate) const REQUEST_FREEZE_NOTIFICATION: u32 = ioc(IOC_WRITE, b'c', 19, 12);
+    pub(crate) const CLEAR_FREEZE_NOTIFICATION: u32 = ioc(IOC_WRITE, b'c', 20, 12);
+    pub(crate) const FREEZE_NOTIFICATION_DONE: u32 = ioc(IOC_WRITE, b'c', 21, 8);
 }
 
 /// Returns: driver to userspace.
@@ -88,6 +94,11 @@ pub(crate) mod br {
     pub(crate) const DEAD_BINDER: u32 = ioc(IOC_READ, b'r', 15, 8);
     pub(crate) const CLEAR_DEATH_NOTIFICATION_DONE: u32 = ioc(IOC_READ, b'r', 16, 8);
     pub(crate) const FAILED_REPLY: u32 = ioc(0, b'r', 17, 0);
+    pub(crate) const FROZEN_REPLY: u32 = ioc(0, b'r', 18, 0);
+    pub(crate) const ONEWAY_SPAM_SUSPECT: u32 = ioc(0, b'r', 19, 0);
+    pub(crate) const TRANSACTION_PENDING_FROZEN: u32 = ioc(0, b'r', 20, 0);
+    pub(crate) const FROZEN_BINDER: u32 = ioc(IOC_READ, b'r', 21, 16);
+    pub(crate) const CLEAR_FREEZE_NOTIFICATION_DONE: u32 = ioc(IOC_READ, b'r', 22, 8);
 }
 
 /// Bits of `binder_transaction_data.flags`.
@@ -98,6 +109,8 @@ pub(crate) mod flags {
     pub(crate) const ACCEPT_FDS: u32 = 0x10;
     /// Zero the buffer when it is freed.
     pub(crate) const CLEAR_BUF: u32 = 0x20;
+    /// A one-way message to a frozen receiver takes the place of an earlier one like it.
+    pub(crate) const UPDATE_TXN: u32 = 0x40;
 }
 
 /// Bits of `flat_binder_object.flags`, as they are kept for a node.
@@ -174,6 +187,16 @@ pub(crate) enum Command {
     },
     /// The death that was told of under this cookie has been noted.
     DeathDone(u64),
+    RequestFreeze {
+        handle: u32,
+        cookie: u64,
+    },
+    ClearFreeze {
+        handle: u32,
+        cookie: u64,
+    },
+    /// The freeze that was told of under this cookie has been noted.
+    FreezeDone(u64),
     RegisterLooper,
     EnterLooper,
     ExitLooper,
@@ -275,6 +298,15 @@ impl Command {
                 cookie: fields.u64()?,
             },
             bc::DEAD_BINDER_DONE => Command::DeathDone(fields.u64()?),
+            bc::REQUEST_FREEZE_NOTIFICATION => Command::RequestFreeze {
+                handle: fields.u32()?,
+                cookie: fields.u64()?,
+            },
+            bc::CLEAR_FREEZE_NOTIFICATION => Command::ClearFreeze {
+                handle: fields.u32()?,
+                cookie: fields.u64()?,
+            },
+            bc::FREEZE_NOTIFICATION_DONE => Command::FreezeDone(fields.u64()?),
             bc::REGISTER_LOOPER => Command::RegisterLooper,
             bc::ENTER_LOOPER => Command::EnterLooper,
             bc::EXIT_LOOPER => Command::ExitLooper,
@@ -376,6 +408,13 @@ impl Returns {
     pub(crate) fn push_cookie(&mut self, code: u32, cookie: u64) {
         self.push_code(code);
         self.push(&cookie.to_ne_bytes());
+    }
+
+    /// `BR_FROZEN_BINDER`.
+    pub(crate) fn push_frozen(&mut self, cookie: u64, is_frozen: bool) {
+        self.push_code(br::FROZEN_BINDER);
+        self.push(&cookie.to_ne_bytes());
+        self.push(&u64_of(u32::from(is_frozen).to_ne_bytes(), [0; 4]).to_ne_bytes());
     }
 
     /// `BR_TRANSACTION`, `BR_TRANSACTION_SEC_CTX` or `BR_REPLY`.
@@ -584,6 +623,9 @@ mod check {
         ioctl::GET_NODE_DEBUG_INFO, BINDER_GET_NODE_DEBUG_INFO;
         ioctl::GET_NODE_INFO_FOR_REF, BINDER_GET_NODE_INFO_FOR_REF;
         ioctl::SET_CONTEXT_MGR_EXT, BINDER_SET_CONTEXT_MGR_EXT;
+        ioctl::FREEZE, BINDER_FREEZE;
+        ioctl::GET_FROZEN_INFO, BINDER_GET_FROZEN_INFO;
+        ioctl::ENABLE_ONEWAY_SPAM_DETECTION, BINDER_ENABLE_ONEWAY_SPAM_DETECTION;
         ioctl::GET_EXTENDED_ERROR, BINDER_GET_EXTENDED_ERROR;
         bc::TRANSACTION, binder_driver_command_protocol_BC_TRANSACTION;
         bc::REPLY, binder_driver_command_protocol_BC_REPLY;
@@ -602,6 +644,14 @@ mod check {
         bc::REQUEST_DEATH_NOTIFICATION, binder_driver_command_protocol_BC_REQUEST_DEATH_NOTIFICATION;
         bc::CLEAR_DEATH_NOTIFICATION, binder_driver_command_protocol_BC_CLEAR_DEATH_NOTIFICATION;
         bc::DEAD_BINDER_DONE, binder_driver_command_protocol_BC_DEAD_BINDER_DONE;
+        bc::REQUEST_FREEZE_NOTIFICATION, binder_driver_command_protocol_BC_REQUEST_FREEZE_NOTIFICATION;
+        bc::CLEAR_FREEZE_NOTIFICATION, binder_driver_command_protocol_BC_CLEAR_FREEZE_NOTIFICATION;
+        bc::FREEZE_NOTIFICATION_DONE, binder_driver_command_protocol_BC_FREEZE_NOTIFICATION_DONE;
+        br::FROZEN_REPLY, binder_driver_return_protocol_BR_FROZEN_REPLY;
+        br::ONEWAY_SPAM_SUSPECT, binder_driver_return_protocol_BR_ONEWAY_SPAM_SUSPECT;
+        br::TRANSACTION_PENDING_FROZEN, binder_driver_return_protocol_BR_TRANSACTION_PENDING_FROZEN;
+        br::FROZEN_BINDER, binder_driver_return_protocol_BR_FROZEN_BINDER;
+        br::CLEAR_FREEZE_NOTIFICATION_DONE, binder_driver_return_protocol_BR_CLEAR_FREEZE_NOTIFICATION_DONE;
         br::ERROR, binder_driver_return_protocol_BR_ERROR;
         br::DEAD_BINDER, binder_driver_return_protocol_BR_DEAD_BINDER;
         br::CLEAR_DEATH_NOTIFICATION_DONE, binder_driver_return_protocol_BR_CLEAR_DEATH_NOTIFICATION_DONE;
@@ -627,6 +677,7 @@ mod check {
         object::FD, BINDER_TYPE_FD;
         node_flags::ACCEPTS_FDS, flat_binder_object_flags_FLAT_BINDER_FLAG_ACCEPTS_FDS;
         flags::CLEAR_BUF, transaction_flags_TF_CLEAR_BUF;
+        flags::UPDATE_TXN, transaction_flags_TF_UPDATE_TXN;
         node_flags::PRIORITY_MASK, flat_binder_object_flags_FLAT_BINDER_FLAG_PRIORITY_MASK;
         node_flags::TXN_SECURITY_CTX, flat_binder_object_flags_FLAT_BINDER_FLAG_TXN_SECURITY_CTX;
     }

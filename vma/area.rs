@@ -211,6 +211,7 @@ impl<B: Send + 'static> Area<B> {
     ) -> Result<Buffer<B>, AllocError> {
         let claim = self.backing.mapped().ok_or(AllocError::Unmapped)?;
         let mut is_complete = true;
+        let mut is_spam = false;
         let handle = loop {
             let mut inner = self.inner.lock();
             if inner.is_drained {
@@ -219,6 +220,9 @@ impl<B: Send + 'static> Area<B> {
             let ranges = inner.ranges.as_mut().ok_or(AllocError::Unmapped)?;
             match ranges.alloc(len_bytes, kind, clear_on_free) {
                 Ok((handle, new_pages)) => {
+                    if kind != Kind::TwoWay {
+                        is_spam = ranges.is_spam(&handle);
+                    }
                     let inside = inside(&handle);
                     // Others may use the pages at the ends as soon as the area is unlocked.
                     for slot in outside(claim, &new_pages, &inside) {
@@ -245,6 +249,7 @@ impl<B: Send + 'static> Area<B> {
             len,
             filled: Filled::default(),
             has_pending: false,
+            is_spam,
         };
         if !is_complete || !buffer.has_edges(claim) {
             buffer.populate(claim)?;
@@ -460,6 +465,7 @@ pub(crate) struct Buffer<B: Send + 'static> {
     filled: Filled,
     /// There are pages that are to be installed.
     has_pending: bool,
+    is_spam: bool,
 }
 
 impl<B: Send + 'static> Buffer<B> {
@@ -467,6 +473,11 @@ impl<B: Send + 'static> Buffer<B> {
     pub(crate) fn address(&self) -> u64 {
         let claim = self.area.backing.claim.as_ref();
         claim.map_or(0, |claim| claim.start.wrapping_add(self.start)) as u64
+    }
+
+    /// Whether the sender of this one-way message is sending too many: see [`Ranges::is_spam`].
+    pub(crate) fn is_spam(&self) -> bool {
+        self.is_spam
     }
 
     /// Copies `len` bytes from the user address `from` to `offset`. May sleep.

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The open files of all devices, by the process that opened them.
+
+use core::cmp::Reverse;
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    rbtree::{RBTree, RBTreeNodeReservation},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
+    task::Pid,
+};
+
+use super::Process;
+
+/// Where a file is among all: by the thread group that opened it, the latest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    /// In the initial pid namespace.
+    pub(crate) tgid: Pid,
+    /// How many files had been opened before.
+    number: Reverse<u64>,
+}
+
+/// The open files of all devices.
+#[pin_data]
+pub(crate) struct Registry {
+    opened: Atomic<u64>,
+    #[pin]
+    processes: Mutex<RBTree<Key, Arc<Process>>>,
+}
+
+impl Registry {
+    /// May sleep. `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                opened: Atomic::new(0),
+                processes <- new_mutex!(RBTree::new(), "Registry::processes"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// A key for a file that is being opened.
+    pub(super) fn new_key(&self, tgid: Pid) -> Key {
+        let number = Reverse(self.opened.fetch_add(1, Relaxed));
+        Key { tgid, number }
+    }
+
+    /// Enters a file that has been opened. May sleep. `ENOMEM`.
+    pub(super) fn insert(&self, process: &Arc<Process>) -> Result {
+        let room = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        let node = room.into_node(process.key, process.clone());
+        // Keys are never used again, so nothing is replaced.
+        let replaced = self.processes.lock().insert(node);
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Takes a file out that is being closed. May sleep.
+    pub(super) fn remove(&self, process: &Process) {
+        let removed = self.processes.lock().remove_node(&process.key);
+        drop(removed);
+    }
+
+    /// The first file at `from` or after it. May sleep.
+    fn lower_bound(&self, from: &Key) -> Option<Arc<Process>> {
+        let processes = self.processes.lock();
+        let cursor = processes.cursor_lower_bound(from)?;
+        Some(cursor.current().1.clone())
+    }
+
+    /// The open files of a thread group, the latest first. `next` may sleep.
+    pub(super) fn of(&self, tgid: Pid) -> impl Iterator<Item = Arc<Process>> + '_ {
+        self.starting_at(tgid)
+            .take_while(move |process| process.key.tgid == tgid)
+    }
+
+    fn starting_at(&self, tgid: Pid) -> impl Iterator<Item = Arc<Process>> + '_ {
+        let mut next = Some(Key {
+            tgid,
+            number: Reverse(u64::MAX),
+        });
+        core::iter::from_fn(move || {
+            let process = self.lower_bound(&next?)?;
+            next = process.key.following();
+            Some(process)
+        })
+    }
+}
+
+impl Key {
+    /// The least key that is greater.
+    fn following(self) -> Option<Key> {
+        let Reverse(number) = self.number;
+        Some(match number.checked_sub(1) {
+            Some(number) => Key {
+                number: Reverse(number),
+                ..self
+            },
+            None => Key {
+                tgid: self.tgid.checked_add(1)?,
+                number: Reverse(u64::MAX),
+            },
+        })
+    }
+}
