@@ -16,13 +16,11 @@ use kernel::{
 use super::{
     node::Node,
     process::{self, Process, Wake},
+    stats::Output,
     thread::Thread,
     work::{Entry, Work},
 };
-use crate::{
-    alloc::queue::Position,
-    uapi::{br, Returns},
-};
+use crate::{alloc::queue::Position, uapi::br};
 
 /// What the listener is to be told.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,7 +160,7 @@ impl Death {
     pub(super) fn tell(
         self: &Arc<Self>,
         inner: &mut process::Inner,
-        returns: &mut Returns,
+        returns: &mut Output<'_>,
     ) -> bool {
         let entry = Entry::reserve(&mut inner.queues);
         let state = self.state.access_mut(inner);

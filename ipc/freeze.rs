@@ -24,9 +24,10 @@ use super::{
     node::Node,
     process::{self, Process, Wake},
     registry::Registry,
+    stats::Output,
     work::{Entry, Work},
 };
-use crate::uapi::{br, Returns};
+use crate::uapi::br;
 
 /// What a process knows of its own freezing, guarded by its `inner` lock.
 #[derive(Default)]
@@ -198,7 +199,7 @@ impl Freeze {
     pub(super) fn tell(
         self: &Arc<Self>,
         inner: &mut process::Inner,
-        returns: &mut Returns,
+        returns: &mut Output<'_>,
     ) -> bool {
         let entry = Entry::reserve(&mut inner.queues);
         let state = self.state.access_mut(inner);

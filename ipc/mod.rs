@@ -38,6 +38,7 @@ mod object;
 mod process;
 mod read;
 mod registry;
+mod stats;
 mod task;
 mod thread;
 mod transaction;

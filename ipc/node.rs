@@ -15,13 +15,14 @@ use kernel::{
 use super::{
     death::{self, Death},
     process::{self, Process, Wake},
+    stats::Output,
     thread::Thread,
     transaction::{Spare, Transaction},
     work::{Entry, Work},
 };
 use crate::{
     alloc::queue::{Position, Queue},
-    uapi::{br, node_flags, Returns, Strength},
+    uapi::{br, node_flags, Strength},
 };
 
 /// What the owner knows of one kind of reference.
@@ -87,6 +88,8 @@ pub(crate) struct Node {
     pub(super) ptr: u64,
     /// A value of the owner's choice.
     pub(super) cookie: u64,
+    /// Number of the node among all that its owner ever had, from 1.
+    pub(super) number: u32,
     /// `flat_binder_object.flags` at creation.
     flags: u32,
     pub(super) owner: Arc<Process>,
@@ -152,10 +155,12 @@ impl Node {
         flags: u32,
         state: State,
     ) -> Result<Arc<Node>> {
+        let number = owner.inner.lock().next_node();
         let node = Arc::new(
             Node {
                 ptr,
                 cookie,
+                number,
                 flags,
                 owner: owner.clone(),
                 state: LockedBy::new(&owner.inner, state),
@@ -461,7 +466,7 @@ impl Node {
 
     /// Returns to the owner what changed since it was told last. The node's entry has just been
     /// taken off its queue.
-    pub(super) fn tell(&self, inner: &mut process::Inner, returns: &mut Returns) -> Removed {
+    pub(super) fn tell(&self, inner: &mut process::Inner, returns: &mut Output<'_>) -> Removed {
         let entry = Entry::reserve(&mut inner.queues);
         let state = self.state.access_mut(inner);
         state.entry = entry;

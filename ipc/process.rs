@@ -29,6 +29,7 @@ use super::{
 use crate::{
     alloc::queue::{self, Queue},
     uapi::{self, br, ioctl, FlatObject, Strength, WriteRead},
+    watch::trace,
 };
 
 /// Blank message records that a process keeps, so that a warm call allocates none.
@@ -97,6 +98,8 @@ pub(super) struct Inner {
     pub(super) detects_spam: bool,
     /// Number of the latest message sent.
     last_message: u32,
+    /// Number of the latest node made.
+    last_node: u32,
     /// How many threads may be asked for with `BR_SPAWN_LOOPER`.
     max_threads: u32,
     /// Threads asked for that have not registered yet (0 or 1).
@@ -186,6 +189,12 @@ impl Inner {
         self.last_message
     }
 
+    /// Numbers a node.
+    pub(super) fn next_node(&mut self) -> u32 {
+        self.last_node = self.last_node.wrapping_add(1);
+        self.last_node
+    }
+
     /// Whether userspace is to be asked for another thread. If so, it is counted as asked for.
     pub(super) fn request_thread(&mut self) -> bool {
         let wanted = self.requested_threads == 0
@@ -249,6 +258,7 @@ impl Process {
             freeze_listeners: RBTree::new(),
             detects_spam: false,
             last_message: 0,
+            last_node: 0,
             max_threads: 0,
             requested_threads: 0,
             started_threads: 0,
@@ -344,6 +354,20 @@ impl Process {
             return Err(Failure::failed(EINVAL));
         }
         Ok((hold, spare))
+    }
+
+    /// `BC_FREE_BUFFER`. What is not the address of a delivered buffer changes nothing.
+    ///
+    /// May sleep.
+    pub(super) fn free_buffer(&self, address: u64) {
+        let freed = self.area.take(address);
+        if freed.is_some() {
+            trace::BufferFree::trace(|| trace::BufferFree {
+                tgid: self.tgid,
+                offset: self.area.offset_of(address),
+            });
+        }
+        drop(freed);
     }
 
     /// `BC_INCREFS` and `BC_ACQUIRE`.
@@ -477,9 +501,13 @@ impl Process {
         argument: usize,
         nonblocking: bool,
     ) -> Result {
+        trace::Ioctl::trace(|| trace::Ioctl { command });
         let thread = self.thread()?;
         let result = self.ioctl_on(&thread, command, argument, nonblocking);
         thread.need_return.store(false, Relaxed);
+        trace::IoctlDone::trace(|| trace::IoctlDone {
+            result: result.map_or_else(Error::to_errno, |()| 0),
+        });
         result
     }
 

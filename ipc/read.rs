@@ -10,26 +10,30 @@ use kernel::{
 
 use super::{
     process::{self, Wake},
+    stats::Output,
     task,
     thread::Thread,
     transaction::{self, Parcel, Transaction},
     work::Work,
     Payload,
 };
-use crate::uapi::{br, flags, Delivery, Returns, WriteRead};
+use crate::{
+    uapi::{br, flags, Delivery, Returns, WriteRead},
+    watch::trace,
+};
 
 /// The part of a read buffer that has not been written yet.
-struct ReadBuffer {
+struct ReadBuffer<'a> {
     /// User address of the buffer.
     address: usize,
     size: usize,
     /// Bytes that have been written, in this read or an earlier one.
     consumed: usize,
     /// What is to be written next.
-    returns: Returns,
+    returns: Output<'a>,
 }
 
-impl ReadBuffer {
+impl ReadBuffer<'_> {
     /// Whether any item fits, both in userspace's buffer and in ours.
     fn has_room(&self) -> bool {
         self.size.saturating_sub(self.written()) >= Returns::MAX_ITEM_LEN
@@ -37,24 +41,26 @@ impl ReadBuffer {
 
     /// Bytes written and to be written. (What userspace says was written before can be anything.)
     fn written(&self) -> usize {
-        self.consumed.saturating_add(self.returns.len())
+        self.consumed.saturating_add(self.returns.bytes.len())
     }
 
     /// Copies out what has been gathered.
     fn flush(&mut self) -> Result {
         let address = self.address.wrapping_add(self.consumed);
-        let bytes = self.returns.as_slice();
+        let returns = &mut self.returns.bytes;
+        let bytes = returns.as_slice();
         copy_out(
             UserSlice::new(UserPtr::from_addr(address), bytes.len()),
             bytes,
         )?;
-        self.consumed += self.returns.len();
-        self.returns.clear();
+        self.consumed += returns.len();
+        returns.clear();
         Ok(())
     }
 
     /// Puts `code`, which has no arguments, where the first return is.
     fn replace_first(&self, code: u32) -> Result {
+        self.returns.counts.returned(code);
         UserSlice::new(UserPtr::from_addr(self.address), 4)
             .writer()
             .write_slice(&code.to_ne_bytes())
@@ -108,7 +114,7 @@ impl Thread {
             address: request.read_buffer as usize,
             size: request.read_size as usize,
             consumed: request.read_consumed as usize,
-            returns: Returns::new(),
+            returns: Output::new(&self.counts),
         };
         let is_fresh = buffer.consumed == 0;
         if is_fresh {
@@ -168,6 +174,10 @@ impl Thread {
             if nonblocking {
                 return Err(EAGAIN);
             }
+            trace::WaitForWork::trace(|| trace::WaitForWork {
+                for_process,
+                for_reply: self.waits_for_reply(&inner),
+            });
             if for_process {
                 self.start_waiting(&mut inner);
             }
@@ -183,7 +193,7 @@ impl Thread {
     /// Takes work off the queues, up to and including a message.
     fn gather(
         self: &Arc<Self>,
-        buffer: &mut ReadBuffer,
+        buffer: &mut ReadBuffer<'_>,
         is_fresh: bool,
         nonblocking: bool,
     ) -> Result<Ending> {
@@ -205,7 +215,7 @@ impl Thread {
                 if !buffer.has_room() {
                     break 'wait inner;
                 }
-                if !buffer.returns.has_room() {
+                if !buffer.returns.bytes.has_room() {
                     drop(inner);
                     buffer.flush()?;
                     inner = self.process.inner.lock();
@@ -297,7 +307,7 @@ impl Thread {
     /// If userspace's buffer cannot be written, or its files cannot become descriptors, the message is
     /// lost, and who waits for an answer gets `BR_FAILED_REPLY`. `false` if the thread is none the
     /// wiser for it, and has to wait for something else.
-    fn deliver(self: &Arc<Self>, buffer: &mut ReadBuffer, taken: Taken) -> Result<bool> {
+    fn deliver(self: &Arc<Self>, buffer: &mut ReadBuffer<'_>, taken: Taken) -> Result<bool> {
         let Taken {
             transaction,
             parcel,
@@ -322,6 +332,10 @@ impl Thread {
             None => None,
         };
         let message = transaction.message();
+        trace::TransactionReceived::trace(|| trace::TransactionReceived {
+            from_tgid: message.name.tgid,
+            id: message.name.id,
+        });
         let mut delivery = Delivery {
             code: message.code,
             flags: message.flags,

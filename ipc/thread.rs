@@ -16,6 +16,7 @@ use kernel::{
 
 use super::{
     process::{self, Process},
+    stats::Counts,
     transaction::{self, Transaction},
     work::{Entry, Work},
 };
@@ -98,6 +99,8 @@ pub(crate) struct Thread {
     /// The thread's next read returns although there is no work: the thread is new, or a descriptor
     /// of its file was closed.
     pub(super) need_return: Atomic<bool>,
+    /// What it has done and been told.
+    pub(super) counts: Arc<Counts>,
     /// What the thread sleeps on.
     #[pin]
     pub(super) wakeup: CondVar,
@@ -114,6 +117,7 @@ impl Thread {
     /// May sleep. `ENOMEM`.
     pub(super) fn create(process: &Arc<Process>, id: Pid) -> Result<Arc<Self>> {
         let memory = UniqueArc::new_uninit(GFP_KERNEL_ACCOUNT)?;
+        let counts = Arc::new(Counts::new(), GFP_KERNEL_ACCOUNT)?;
         let mut inner = process.lock_with_entries(ENTRIES)?;
         let queues = &mut inner.queues;
         let Some(todo) = queues.new_queue() else {
@@ -138,6 +142,7 @@ impl Thread {
             state: LockedBy::new(&process.inner, state),
             is_dead: Atomic::new(false),
             need_return: Atomic::new(true),
+            counts,
             wakeup <- new_condvar!("Thread::wakeup"),
             poll: SetOnce::new(),
         }));
@@ -194,6 +199,12 @@ impl Thread {
     /// Whether the thread handles a call, or waits for a reply.
     pub(super) fn has_stack(&self, inner: &process::Inner) -> bool {
         self.state.access(inner).stack.is_some()
+    }
+
+    /// Whether the thread has made a call that has not been answered.
+    pub(super) fn waits_for_reply(&self, inner: &process::Inner) -> bool {
+        let stack = &self.state.access(inner).stack;
+        stack.as_ref().is_some_and(|top| top.is_from(self))
     }
 
     /// Whether there is anything in the thread's own queue.

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     uapi::{br, flags},
     vma,
+    watch::trace,
 };
 
 /// The most calls that may be nested in one another. Each waits for the next, so that all of them
@@ -75,8 +76,13 @@ impl Failure {
         ExtendedError {
             id,
             command: self.code,
-            param: self.error.map_or(0, |error| error.to_errno()),
+            param: self.errno(),
         }
+    }
+
+    /// A negative errno, or 0.
+    pub(super) fn errno(&self) -> i32 {
+        self.error.map_or(0, Error::to_errno)
     }
 }
 
@@ -104,10 +110,22 @@ pub(super) struct Target {
     pub(super) cookie: u64,
     /// Nice value of the node. See [`super::Node::min_nice`].
     pub(super) min_nice: i32,
+    /// Number of the node.
+    pub(super) node: u32,
+}
+
+/// What a message is called: its sender, and its number among those of that process.
+#[derive(Clone, Copy)]
+pub(super) struct Name {
+    /// The thread group that opened the file it was sent on.
+    pub(super) tgid: Pid,
+    /// What `BINDER_GET_EXTENDED_ERROR` calls the id.
+    pub(super) id: u32,
 }
 
 /// What is known of a message when it is sent, and does not change.
 pub(super) struct Message {
+    pub(super) name: Name,
     /// The thread that waits for the reply. `None` in replies and one-way messages.
     pub(super) from: Option<Arc<Thread>>,
     /// The call that `from` was handling or waiting for when it sent this one.
@@ -228,6 +246,25 @@ impl Transaction {
     /// Whether `thread` sent the call. On the stack of a thread, all other calls are for it.
     pub(super) fn is_from(&self, thread: &Thread) -> bool {
         matches!(&self.message.from, Some(from) if core::ptr::eq(&**from, thread))
+    }
+
+    /// Traces that the message is being queued, to the thread `to_tid` or, with 0, to no one yet.
+    pub(super) fn trace_queued(&self, to_tid: Pid) {
+        trace::Transaction::trace(|| {
+            let message = &self.message;
+            trace::Transaction {
+                from_tgid: message.name.tgid,
+                id: message.name.id,
+                to_tgid: message.to.tgid,
+                to_tid,
+                node: message.target.map_or(0, |target| target.node),
+                reply: self.is_reply(),
+                code: message.code,
+                flags: message.flags,
+                data_size: message.data_size,
+                offsets_size: message.offsets_size,
+            }
+        });
     }
 
     /// Attaches the bytes. Called before the message is queued.

@@ -16,13 +16,16 @@ use super::{
     process::{self, Process, Wake},
     task,
     thread::{ExtendedError, Thread},
-    transaction::{self, Failure, Message, Parcel, Spare, Target, Transaction, MAX_NESTED_CALLS},
+    transaction::{
+        self, Failure, Message, Name, Parcel, Spare, Target, Transaction, MAX_NESTED_CALLS,
+    },
     work::{Sent, Work},
     Buffer,
 };
 use crate::{
     uapi::{self, br, flags, Command, DecodeError, FlatObject, TransactionData, WriteRead},
     vma::Kind,
+    watch::trace,
 };
 
 /// How much of a write buffer is read at a time, in bytes: any command, and what is usually written
@@ -111,6 +114,15 @@ impl Commands {
         decoded.map_err(|_| EINVAL)
     }
 
+    /// The code of the command that [`Commands::next`] has just returned.
+    fn code(&self) -> u32 {
+        let bytes = self.window.get(self.from..self.from + 4);
+        bytes.map_or(0, |bytes| {
+            let [code] = uapi::u32s_from(bytes);
+            code
+        })
+    }
+
     /// The command of `len` bytes has been carried out.
     fn done(&mut self, len: usize) {
         self.consumed += len;
@@ -177,6 +189,7 @@ impl Thread {
         let mut stopped = self.has_return_error(&self.process.inner.lock());
         while !stopped && !commands.is_at_end() {
             let (command, len) = commands.next()?;
+            self.counts.command(commands.code());
             stopped = self.execute(&command)?;
             commands.done(len);
             request.write_consumed = commands.consumed as u64;
@@ -190,7 +203,7 @@ impl Thread {
         match *command {
             Command::Transaction(ref data) => return Ok(self.send_call(data)),
             Command::Reply(ref data) => return Ok(self.send_reply(data)),
-            Command::FreeBuffer(address) => drop(self.process.area.take(address)),
+            Command::FreeBuffer(address) => self.process.free_buffer(address),
             Command::Increment(strength, handle) => {
                 self.process.increment_handle(handle, strength)?;
             }
@@ -241,7 +254,7 @@ impl Thread {
     /// `BC_TRANSACTION`. `true` if it failed.
     fn send_call(self: &Arc<Self>, data: &TransactionData) -> bool {
         let id = self.begin_message();
-        let Err(failure) = self.try_send_call(data) else {
+        let Err(failure) = self.try_send_call(data, id) else {
             return false;
         };
         let mut inner = self.process.inner.lock();
@@ -258,7 +271,15 @@ impl Thread {
         id
     }
 
-    fn try_send_call(self: &Arc<Self>, data: &TransactionData) -> Result<(), Failure> {
+    /// What the thread's message of that number is called.
+    fn name_message(&self, id: u32) -> Name {
+        Name {
+            tgid: self.process.tgid,
+            id,
+        }
+    }
+
+    fn try_send_call(self: &Arc<Self>, data: &TransactionData, id: u32) -> Result<(), Failure> {
         let (hold, spare) = self.process.target(data.handle)?;
         let node = hold.node.clone();
         let owner = &node.owner;
@@ -289,6 +310,7 @@ impl Thread {
         let accepts_files = node.accepts_files();
         let filled = fill(self, owner, data, kind, accepts_files, context.as_ref())?;
         let message = Message {
+            name: self.name_message(id),
             from: (!is_one_way).then(|| self.clone()),
             from_parent,
             depth,
@@ -297,6 +319,7 @@ impl Thread {
                 ptr: node.ptr,
                 cookie: node.cookie,
                 min_nice: node.min_nice(),
+                node: node.number,
             }),
             sender,
             sender_euid: Kuid::current_euid(),
@@ -403,7 +426,7 @@ impl Thread {
         drop(inner);
         task::set_nice(saved_nice);
 
-        let Err(failure) = self.try_send_reply(&call, data) else {
+        let Err(failure) = self.try_send_reply(&call, data, id) else {
             transaction::recycle(call);
             return false;
         };
@@ -424,6 +447,7 @@ impl Thread {
         self: &Arc<Self>,
         call: &Arc<Transaction>,
         data: &TransactionData,
+        id: u32,
     ) -> Result<(), Failure> {
         let from = call.message().from.as_ref().ok_or(Failure::died())?;
         let spare = {
@@ -437,6 +461,7 @@ impl Thread {
         let accepts_files = call.message().flags & flags::ACCEPT_FDS != 0;
         let filled = fill(self, &from.process, data, Kind::TwoWay, accepts_files, None)?;
         let message = Message {
+            name: self.name_message(id),
             from: None,
             from_parent: None,
             depth: 0,
@@ -493,6 +518,7 @@ fn enqueue_reply(
         drop(parcel);
         return Err(Failure::died());
     }
+    reply.trace_queued(from.id);
     reply.attach(&mut inner, parcel);
     if from
         .push(&mut inner, Work::Transaction(reply.clone()))
@@ -552,6 +578,7 @@ fn enqueue(transaction: &Arc<Transaction>, parcel: Parcel) -> Result<Queued, Fai
             }
             let sync = transaction.is_call();
             let thread = caller_in(transaction, &inner).or_else(|| inner.pop_waiting());
+            transaction.trace_queued(thread.as_ref().map_or(0, |thread| thread.id));
             match thread {
                 Some(thread) => thread
                     .push(&mut inner, work)
@@ -566,6 +593,7 @@ fn enqueue(transaction: &Arc<Transaction>, parcel: Parcel) -> Result<Queued, Fai
             }
         }
         Turn::After(queue) => {
+            transaction.trace_queued(0);
             if let (true, Some(node)) = (is_frozen, &node) {
                 outdated = node.take_outdated(&mut inner, transaction);
             }
@@ -635,7 +663,21 @@ fn fill(
     let mut buffer = to
         .area
         .reserve(layout.len, kind, clear_on_free)
-        .map_err(Failure::from)?;
+        .map_err(|error| {
+            let failure = Failure::from(error);
+            trace::BufferFailed::trace(|| trace::BufferFailed {
+                tgid: to.tgid,
+                size: layout.len as u64,
+                one_way: kind != Kind::TwoWay,
+                error: failure.errno(),
+            });
+            failure
+        })?;
+    trace::BufferAlloc::trace(|| trace::BufferAlloc {
+        tgid: to.tgid,
+        offset: buffer.offset() as u64,
+        size: layout.len as u64,
+    });
     // CAST: `usize` is 64 bits wide wherever this driver runs; see the crate root.
     let user = |address: u64| UserPtr::from_addr(address as usize);
     if data.offsets_size % 8 != 0 || data.buffers_size % 8 != 0 {

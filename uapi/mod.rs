@@ -265,7 +265,7 @@ impl Command {
     /// # Errors
     ///
     /// - [`DecodeError::Unknown`]: the code is none of `BC_*`, or one that no driver implements.
-    /// - [`DecodeError::Truncated`]: `bytes` is shorter than the command. With [`MAX_COMMAND_LEN`]
+    /// - [`DecodeError::Truncated`]: `bytes` is shorter than the command. With `MAX_COMMAND_LEN`
     ///   bytes at hand this cannot happen.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Command, usize), DecodeError> {
         let mut fields = Fields(bytes);

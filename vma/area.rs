@@ -295,6 +295,12 @@ impl<B: Send + 'static> Area<B> {
         self.finish(claim, inner, taken)
     }
 
+    /// Where in the area the user address `address` is, in bytes.
+    pub(crate) fn offset_of(&self, address: u64) -> u64 {
+        let claim = self.backing.claim.as_ref();
+        claim.map_or(0, |claim| address.wrapping_sub(claim.start as u64))
+    }
+
     /// Frees everything that has been delivered, calls `f` with what was delivered with it, and
     /// gives back all pages. Buffers that are being filled stay until they are dropped; nothing can
     /// be reserved any more.
@@ -478,6 +484,11 @@ impl<B: Send + 'static> Buffer<B> {
     /// Whether the sender of this one-way message is sending too many: see [`Ranges::is_spam`].
     pub(crate) fn is_spam(&self) -> bool {
         self.is_spam
+    }
+
+    /// Where in the area the buffer is, in bytes.
+    pub(crate) fn offset(&self) -> usize {
+        self.start
     }
 
     /// Copies `len` bytes from the user address `from` to `offset`. May sleep.

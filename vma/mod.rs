@@ -4,7 +4,7 @@
 //!
 //! # Duty
 //!
-//! - [`VmaDesc`] and [`VmOps`]: safe `mmap_prepare` and VMA operations.
+//! - [`VmaDesc`] and [`ops::VmOps`]: safe `mmap_prepare` and VMA operations.
 //! - [`Area`]: claims one VMA per open file, hands out [`Buffer`]s in it, copies messages straight
 //!   into its pages, installs those pages in the receiver's page tables, and lists the idle ones
 //!   for the shrinker.

@@ -15,8 +15,9 @@
 //! | [`shrinker`] | idle pages, and giving them back |
 //! | [`alloc`] | ranges and queues; pure |
 //! | [`uapi`] | the wire; pure |
+//! | [`watch`] | tracepoints |
 //!
-//! `device → ipc → {vma → shrinker, alloc, uapi}`. The design is in Documentation/.
+//! `device → ipc → {vma → shrinker, alloc, uapi, watch}`. The design is in Documentation/.
 
 #![deny(unsafe_code)]
 #![warn(unsafe_op_in_unsafe_fn)]
@@ -27,6 +28,7 @@ mod ipc;
 mod shrinker;
 mod uapi;
 mod vma;
+mod watch;
 
 use kernel::{page::PAGE_SIZE, prelude::*, str::CString};
 
