@@ -30,8 +30,10 @@
 //! caller instead. See Documentation/locking.rst.
 
 mod context;
+mod copy;
 mod death;
 mod freeze;
+mod gather;
 mod handle;
 mod node;
 mod object;
@@ -63,7 +65,17 @@ pub(crate) struct Payload {
     /// The hold on the node that the message was sent to. None in a reply.
     _hold: Option<Hold>,
     /// What the message refers to.
-    _objects: Option<KBox<Objects>>,
+    objects: Option<KBox<Objects>>,
+}
+
+impl Payload {
+    /// Gives up what the message refers to, but for the file descriptors that go with the buffer.
+    fn into_descriptors(mut self) -> KVVec<u32> {
+        match &mut self.objects {
+            Some(objects) => objects.take_descriptors(),
+            None => KVVec::new(),
+        }
+    }
 }
 
 /// A receive area whose buffers carry a [`Payload`].

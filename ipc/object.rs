@@ -33,9 +33,14 @@ enum Object {
     Own(#[expect(dead_code, reason = "what counts is when it is dropped")] LocalReference),
     /// A handle of the receiver, and one reference to it.
     Handle(u32, Strength),
-    /// A file that becomes a descriptor of the receiver when the message is delivered. The number
-    /// goes to this offset in the buffer.
-    File(ARef<File>, usize),
+    /// A file that becomes a descriptor of the receiver when the message is delivered.
+    File {
+        file: ARef<File>,
+        /// Where in the buffer the number goes.
+        offset: usize,
+        /// Whether the descriptor goes with the buffer.
+        in_array: bool,
+    },
 }
 
 /// What a message refers to. Dropping gives the references up.
@@ -44,6 +49,9 @@ enum Object {
 pub(crate) struct Objects {
     to: Arc<Process>,
     list: KVVec<Object>,
+    /// Descriptors in arrays, once the message is delivered. They are the receiver's while it has the
+    /// buffer: [`Objects::take_descriptors`] is for when it gives that back.
+    descriptors: KVVec<u32>,
 }
 
 impl Drop for Objects {
@@ -65,6 +73,7 @@ impl Objects {
         let objects = Objects {
             to: to.clone(),
             list: KVVec::new(),
+            descriptors: KVVec::new(),
         };
         Ok(KBox::new(objects, GFP_KERNEL_ACCOUNT)?)
     }
@@ -85,21 +94,61 @@ impl Objects {
         let (kept, translated) = match wire.kind {
             object::BINDER | object::WEAK_BINDER => self.translate_node(sender, wire)?,
             object::HANDLE | object::WEAK_HANDLE => self.translate_handle(sender, wire)?,
-            object::FD if !accepts_files => return Err(Failure::failed(EPERM)),
             object::FD => {
-                let file = task::file(wire.number()).map_err(Failure::failed)?;
-                security::binder_transfer_file(&sender.process.cred, &self.to.cred, &file)
-                    .map_err(|_| Failure::failed(EPERM))?;
-                (Object::File(file, offset + FD_OFFSET), wire.with_number(0))
+                let number = wire.number();
+                let offset = offset + FD_OFFSET;
+                let file = self.translate_file(sender, number, offset, accepts_files, false)?;
+                (file, wire.with_number(0))
             }
             _ => return Err(Failure::failed(EINVAL)),
         };
-        if let Err(error) = self.list.push_within_capacity(kept) {
-            // There is room for one. Were there not, it would be given up like this.
-            drop(error);
-            return Err(Failure::failed(ENOMEM));
-        }
+        self.keep(kept)?;
         Ok(translated)
+    }
+
+    /// Takes a file for a descriptor in an array, which will be at `offset` in the buffer.
+    ///
+    /// May sleep. When it fails, nothing has changed.
+    pub(super) fn add_array_file(
+        &mut self,
+        sender: &Thread,
+        number: u32,
+        offset: usize,
+        accepts_files: bool,
+    ) -> Result<(), Failure> {
+        self.list.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let file = self.translate_file(sender, number, offset, accepts_files, true)?;
+        self.keep(file)
+    }
+
+    /// Keeps what there is room for.
+    fn keep(&mut self, object: Object) -> Result<(), Failure> {
+        // Were there no room, it would be given up like this.
+        self.list
+            .push_within_capacity(object)
+            .map_err(|_| Failure::failed(ENOMEM))
+    }
+
+    /// A descriptor of the sender's becomes a file for the receiver.
+    fn translate_file(
+        &self,
+        sender: &Thread,
+        number: u32,
+        offset: usize,
+        accepts_files: bool,
+        in_array: bool,
+    ) -> Result<Object, Failure> {
+        if !accepts_files {
+            return Err(Failure::failed(EPERM));
+        }
+        let file = task::file(number).map_err(Failure::failed)?;
+        security::binder_transfer_file(&sender.process.cred, &self.to.cred, &file)
+            .map_err(|_| Failure::failed(EPERM))?;
+        Ok(Object::File {
+            file,
+            offset,
+            in_array,
+        })
     }
 
     /// A node of the sender's becomes a handle of the receiver's.
@@ -172,36 +221,58 @@ impl Objects {
     ///
     /// May sleep. `ENOMEM`, whatever goes wrong; no descriptor is left then.
     pub(super) fn make_descriptors(&mut self, buffer: &mut Buffer) -> Result<Descriptors> {
-        let mut descriptors = Descriptors(KVec::new());
+        let mut descriptors = Descriptors {
+            list: KVVec::new(),
+            in_arrays: KVVec::new(),
+        };
         for object in &self.list {
-            let Object::File(file, offset) = object else {
+            let Object::File {
+                file,
+                offset,
+                in_array,
+            } = object
+            else {
                 continue;
             };
             let reservation =
                 FileDescriptorReservation::get_unused_fd_flags(file::flags::O_CLOEXEC)
                     .map_err(|_| ENOMEM)?;
+            let number = reservation.reserved_fd();
             buffer
-                .write(*offset, &reservation.reserved_fd().to_ne_bytes())
+                .write(*offset, &number.to_ne_bytes())
                 .map_err(|_| ENOMEM)?;
+            if *in_array {
+                descriptors.in_arrays.push(number, GFP_KERNEL_ACCOUNT)?;
+            }
             descriptors
-                .0
-                .push((reservation, file.clone()), GFP_KERNEL)?;
+                .list
+                .push((reservation, file.clone()), GFP_KERNEL_ACCOUNT)?;
         }
         // From here on the receiver's descriptors keep the files.
         self.list
-            .retain(|object| !matches!(object, Object::File(..)));
+            .retain(|object| !matches!(object, Object::File { .. }));
         Ok(descriptors)
+    }
+
+    /// Takes the descriptors in arrays, for them to be closed.
+    pub(super) fn take_descriptors(&mut self) -> KVVec<u32> {
+        core::mem::take(&mut self.descriptors)
     }
 }
 
 /// File descriptors that are reserved for the current process.
-pub(super) struct Descriptors(KVec<(FileDescriptorReservation, ARef<File>)>);
+pub(super) struct Descriptors {
+    list: KVVec<(FileDescriptorReservation, ARef<File>)>,
+    /// The numbers of those in arrays.
+    in_arrays: KVVec<u32>,
+}
 
 impl Descriptors {
-    /// Makes them usable.
-    pub(super) fn install(self) {
-        for (reservation, file) in self.0 {
+    /// Makes them usable. Those in arrays go with the buffer that `objects` belong to.
+    pub(super) fn install(self, objects: &mut Objects) {
+        for (reservation, file) in self.list {
             reservation.fd_install(file);
         }
+        objects.descriptors = self.in_arrays;
     }
 }

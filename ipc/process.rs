@@ -358,16 +358,16 @@ impl Process {
 
     /// `BC_FREE_BUFFER`. What is not the address of a delivered buffer changes nothing.
     ///
-    /// May sleep.
-    pub(super) fn free_buffer(&self, address: u64) {
-        let freed = self.area.take(address);
-        if freed.is_some() {
-            trace::BufferFree::trace(|| trace::BufferFree {
-                tgid: self.tgid,
-                offset: self.area.offset_of(address),
-            });
-        }
-        drop(freed);
+    /// Returns the file descriptors that go with the buffer, to be closed. May sleep.
+    pub(super) fn free_buffer(&self, address: u64) -> KVVec<u32> {
+        let Some(freed) = self.area.take(address) else {
+            return KVVec::new();
+        };
+        trace::BufferFree::trace(|| trace::BufferFree {
+            tgid: self.tgid,
+            offset: self.area.offset_of(address),
+        });
+        freed.into_descriptors()
     }
 
     /// `BC_INCREFS` and `BC_ACQUIRE`.

@@ -377,12 +377,12 @@ impl Thread {
             transaction::give_up(transaction, br::FAILED_REPLY);
             return Err(error);
         }
-        if let Some(descriptors) = descriptors {
-            descriptors.install();
+        if let (Some(descriptors), Some(objects)) = (descriptors, &mut parcel.objects) {
+            descriptors.install(objects);
         }
         parcel.buffer.deliver(Payload {
             _hold: parcel.hold,
-            _objects: parcel.objects,
+            objects: parcel.objects,
         });
         transaction::recycle(transaction);
         Ok(true)

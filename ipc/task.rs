@@ -67,3 +67,15 @@ pub(super) fn file(fd: u32) -> Result<ARef<File>> {
     // entered for system calls that use a file position, and this task is not in one.
     Ok(unsafe { LocalFile::assume_no_fdget_pos(file) })
 }
+
+/// Closes a descriptor of the current process, if there is one of that number.
+///
+/// May sleep. No lock may be held: it can be the last descriptor of a file of this driver, and even
+/// the one that the current ioctl was called on.
+pub(super) fn close(fd: u32) {
+    // SAFETY: Any number will do. If it is the current ioctl's own file, `fdget()` need not have
+    // counted the system call as a user of it. But the file does not go here, also if this drops its
+    // last reference: tearing it down is left to task work, which the current task, being no kernel
+    // thread, does on its way to userspace. Until then this module does not count it again.
+    unsafe { bindings::close_fd(fd) };
+}

@@ -5,12 +5,13 @@
 use kernel::{
     prelude::*,
     security::{self, SecurityCtx},
-    sync::Arc,
+    sync::{atomic::Relaxed, Arc},
     task::Kuid,
     uaccess::{UserPtr, UserSlice},
 };
 
 use super::{
+    copy::{Payload, Transfer},
     node::Turn,
     object::Objects,
     process::{self, Process, Wake},
@@ -23,7 +24,7 @@ use super::{
     Buffer,
 };
 use crate::{
-    uapi::{self, br, flags, Command, DecodeError, FlatObject, TransactionData, WriteRead},
+    uapi::{self, br, flags, Command, DecodeError, TransactionData, WriteRead},
     vma::Kind,
     watch::trace,
 };
@@ -138,6 +139,7 @@ fn align(size: u64) -> Option<u64> {
 /// The parts of a message's buffer, as offsets in it.
 struct Layout {
     offsets: usize,
+    buffers: usize,
     security_context: usize,
     len: usize,
 }
@@ -151,6 +153,7 @@ impl Layout {
         let end = security_context.checked_add(align(security_context_len as u64)?)?;
         Some(Layout {
             offsets: offsets.try_into().ok()?,
+            buffers: buffers.try_into().ok()?,
             security_context: security_context.try_into().ok()?,
             len: usize::try_from(end).ok()?.max(8),
         })
@@ -203,7 +206,7 @@ impl Thread {
         match *command {
             Command::Transaction(ref data) => return Ok(self.send_call(data)),
             Command::Reply(ref data) => return Ok(self.send_reply(data)),
-            Command::FreeBuffer(address) => self.process.free_buffer(address),
+            Command::FreeBuffer(address) => self.free_buffer(address),
             Command::Increment(strength, handle) => {
                 self.process.increment_handle(handle, strength)?;
             }
@@ -249,6 +252,15 @@ impl Thread {
             Command::ExitLooper => (),
         }
         Ok(false)
+    }
+
+    /// `BC_FREE_BUFFER`. The file descriptors that go with the buffer are closed.
+    fn free_buffer(&self, address: u64) {
+        for descriptor in self.process.free_buffer(address) {
+            task::close(descriptor);
+            // Files are torn down when the task returns to userspace, so it must not wait here.
+            self.need_return.store(true, Relaxed);
+        }
     }
 
     /// `BC_TRANSACTION`. `true` if it failed.
@@ -688,32 +700,22 @@ fn fill(
             .map_err(Failure::failed)?;
         return Err(invalid);
     }
-    let mut payload = Payload {
-        address: user(data.data_address),
-        size: data.data_size as usize,
-        copied: 0,
+    let mut payload = Payload::new(user(data.data_address), data.data_size as usize);
+    let objects = if data.offsets_size > 0 {
+        let offsets = UserSlice::new(user(data.offsets_address), data.offsets_size as usize);
+        let mut transfer = Transfer {
+            sender,
+            accepts_files,
+            objects: Objects::new(to).map_err(Failure::failed)?,
+            buffer: &mut buffer,
+        };
+        let room = layout.buffers..layout.security_context;
+        payload.copy_with_objects(offsets.reader(), layout.offsets, room, &mut transfer)?;
+        Some(transfer.objects)
+    } else {
+        payload.copy_up_to(payload.size(), &mut buffer)?;
+        None
     };
-    let mut objects = None;
-    if data.offsets_size > 0 {
-        let len = data.offsets_size as usize;
-        let mut offsets = UserSlice::new(user(data.offsets_address), len).reader();
-        let mut list = Objects::new(to).map_err(Failure::failed)?;
-        let mut at = layout.offsets;
-        while !offsets.is_empty() {
-            let mut chunk = [0; 8 * 16];
-            let len = offsets.len().min(chunk.len());
-            let chunk = chunk.get_mut(..len).ok_or(invalid)?;
-            offsets.read_slice(chunk).map_err(Failure::failed)?;
-            buffer.write(at, chunk).map_err(Failure::failed)?;
-            at += len;
-            for offset in chunk.chunks_exact(8) {
-                let [offset] = uapi::u64s_from(offset);
-                payload.copy_object(offset, sender, accepts_files, &mut list, &mut buffer)?;
-            }
-        }
-        objects = Some(list);
-    }
-    payload.copy_up_to(payload.size, &mut buffer)?;
 
     let security_context = match security_context {
         Some(context) => {
@@ -730,64 +732,4 @@ fn fill(
         objects,
         security_context,
     })
-}
-
-/// A payload on its way into a buffer. Each byte of it is read once.
-struct Payload {
-    address: UserPtr,
-    size: usize,
-    /// How many bytes have been copied, or replaced by what was made of them.
-    copied: usize,
-}
-
-impl Payload {
-    /// Copies as it is what lies before offset `end`.
-    fn copy_up_to(&mut self, end: usize, buffer: &mut Buffer) -> Result<(), Failure> {
-        let len = end
-            .checked_sub(self.copied)
-            .ok_or(Failure::failed(EFAULT))?;
-        buffer
-            .copy_from_user(
-                self.copied,
-                self.address.wrapping_byte_add(self.copied),
-                len,
-            )
-            .map_err(Failure::failed)?;
-        self.copied = end;
-        Ok(())
-    }
-
-    /// Copies up to the object at `offset`, and what becomes of the object.
-    fn copy_object(
-        &mut self,
-        offset: u64,
-        sender: &Thread,
-        accepts_files: bool,
-        objects: &mut Objects,
-        buffer: &mut Buffer,
-    ) -> Result<(), Failure> {
-        let offset = usize::try_from(offset).map_err(|_| Failure::failed(EFAULT))?;
-        if offset > self.size {
-            return Err(Failure::failed(EFAULT));
-        }
-        self.copy_up_to(offset, buffer)?;
-        if offset % 4 != 0 {
-            return Err(Failure::failed(EINVAL));
-        }
-        let mut bytes = [0; FlatObject::SIZE];
-        if self.size - offset < bytes.len() {
-            return Err(Failure::failed(EINVAL));
-        }
-        UserSlice::new(self.address.wrapping_byte_add(offset), bytes.len())
-            .reader()
-            .read_slice(&mut bytes)
-            .map_err(|_| Failure::failed(EINVAL))?;
-        let wire = FlatObject::from_bytes(&bytes);
-        let translated = objects.translate(sender, wire, offset, accepts_files)?;
-        buffer
-            .write(offset, &translated.to_bytes())
-            .map_err(Failure::failed)?;
-        self.copied = offset + bytes.len();
-        Ok(())
-    }
 }

@@ -490,7 +490,8 @@ impl WriteRead {
 }
 
 /// `struct flat_binder_object`: an object in a payload, or the argument of
-/// `BINDER_SET_CONTEXT_MGR_EXT`. `struct binder_fd_object` has the same shape.
+/// `BINDER_SET_CONTEXT_MGR_EXT`. `struct binder_fd_object` has the same shape, and the other objects
+/// begin like this.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FlatObject {
     /// [`object`].
@@ -513,6 +514,8 @@ pub(crate) mod object {
     pub(crate) const HANDLE: u32 = kind(b's', b'h', b'*');
     pub(crate) const WEAK_HANDLE: u32 = kind(b'w', b'h', b'*');
     pub(crate) const FD: u32 = kind(b'f', b'd', b'*');
+    pub(crate) const FDA: u32 = kind(b'f', b'd', b'a');
+    pub(crate) const PTR: u32 = kind(b'p', b't', b'*');
 }
 
 impl FlatObject {
@@ -551,6 +554,68 @@ impl FlatObject {
         FlatObject {
             ptr: u64::from_ne_bytes(bytes),
             ..self
+        }
+    }
+}
+
+/// A place in a buffer that the payload points to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Which object the buffer is: its number in the table of offsets.
+    pub(crate) parent: u64,
+    /// In bytes.
+    pub(crate) offset: u64,
+}
+
+/// `struct binder_buffer_object`: a buffer that the payload points to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BufferObject {
+    /// User address in the sender.
+    pub(crate) address: u64,
+    /// In bytes.
+    pub(crate) len: u64,
+    /// Where the address has to be.
+    pub(crate) pointer: Option<Place>,
+}
+
+impl BufferObject {
+    /// Bytes behind those that are as in a [`FlatObject`].
+    pub(crate) const TAIL: usize = 16;
+
+    /// `BINDER_BUFFER_FLAG_HAS_PARENT`
+    const HAS_PARENT: u32 = 1;
+
+    pub(crate) fn from_parts(head: &FlatObject, tail: &[u8; Self::TAIL]) -> Self {
+        let [parent, offset] = u64s_from(tail);
+        let has_parent = head.flags & Self::HAS_PARENT != 0;
+        BufferObject {
+            address: head.ptr,
+            len: head.cookie,
+            pointer: has_parent.then_some(Place { parent, offset }),
+        }
+    }
+}
+
+/// `struct binder_fd_array_object`: file descriptors in a buffer that the payload points to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FdArrayObject {
+    /// How many they are.
+    pub(crate) count: u64,
+    /// Where the first one is.
+    pub(crate) place: Place,
+}
+
+impl FdArrayObject {
+    /// Bytes behind those that are as in a [`FlatObject`].
+    pub(crate) const TAIL: usize = 8;
+
+    pub(crate) fn from_parts(head: &FlatObject, tail: &[u8; Self::TAIL]) -> Self {
+        FdArrayObject {
+            count: head.ptr,
+            place: Place {
+                parent: head.cookie,
+                offset: u64::from_ne_bytes(*tail),
+            },
         }
     }
 }
@@ -607,7 +672,8 @@ mod check {
     use kernel::uapi as header;
 
     use super::{
-        bc, br, flags, ioctl, node_flags, object, FlatObject, WriteRead, PROTOCOL_VERSION,
+        bc, br, flags, ioctl, node_flags, object, BufferObject, FdArrayObject, FlatObject,
+        WriteRead, PROTOCOL_VERSION,
     };
 
     macro_rules! same {
@@ -675,6 +741,9 @@ mod check {
         object::HANDLE, BINDER_TYPE_HANDLE;
         object::WEAK_HANDLE, BINDER_TYPE_WEAK_HANDLE;
         object::FD, BINDER_TYPE_FD;
+        object::FDA, BINDER_TYPE_FDA;
+        object::PTR, BINDER_TYPE_PTR;
+        BufferObject::HAS_PARENT, BINDER_BUFFER_FLAG_HAS_PARENT;
         node_flags::ACCEPTS_FDS, flat_binder_object_flags_FLAT_BINDER_FLAG_ACCEPTS_FDS;
         flags::CLEAR_BUF, transaction_flags_TF_CLEAR_BUF;
         flags::UPDATE_TXN, transaction_flags_TF_UPDATE_TXN;
@@ -684,6 +753,12 @@ mod check {
     kernel::static_assert!(header::BINDER_CURRENT_PROTOCOL_VERSION == 8 && PROTOCOL_VERSION == 8);
     kernel::static_assert!(WriteRead::SIZE == size_of::<header::binder_write_read>());
     kernel::static_assert!(FlatObject::SIZE == size_of::<header::flat_binder_object>());
+    kernel::static_assert!(
+        FlatObject::SIZE + BufferObject::TAIL == size_of::<header::binder_buffer_object>()
+    );
+    kernel::static_assert!(
+        FlatObject::SIZE + FdArrayObject::TAIL == size_of::<header::binder_fd_array_object>()
+    );
     kernel::static_assert!(size_of::<header::binder_transaction_data>() == 64);
     kernel::static_assert!(size_of::<header::binder_transaction_data_sg>() == 72);
     kernel::static_assert!(size_of::<header::binder_transaction_data_secctx>() == 72);

@@ -190,4 +190,44 @@ mod wire {
             assert_eq!(WriteRead::from_bytes(&request.to_bytes()), request);
         }
     }
+
+    #[test]
+    fn objects_are_laid_out_as_the_header_says() {
+        let mut bytes = [0; FlatObject::SIZE + BufferObject::TAIL];
+        // Type, flags; buffer, length, parent, parent_offset.
+        u32s_into(&mut bytes, [object::PTR, 1]);
+        u64s_into(&mut bytes[8..], [0x11, 0x22, 0x33, 0x44]);
+        let (head, tail) = bytes.split_at(FlatObject::SIZE);
+        let mut head = FlatObject::from_bytes(head.first_chunk().unwrap());
+        let buffer = BufferObject {
+            address: 0x11,
+            len: 0x22,
+            pointer: Some(Place {
+                parent: 0x33,
+                offset: 0x44,
+            }),
+        };
+        let parts = |head: &FlatObject| BufferObject::from_parts(head, tail.first_chunk().unwrap());
+        assert_eq!(head.kind, 0x7074_2a85);
+        assert_eq!(parts(&head), buffer);
+        // No other flag says that there is a parent.
+        head.flags = !1;
+        let pointer = None;
+        assert_eq!(parts(&head), BufferObject { pointer, ..buffer });
+
+        // Type, padding; num_fds, parent, parent_offset.
+        head.kind = object::FDA;
+        assert_eq!(head.to_bytes()[..4], 0x6664_6185_u32.to_ne_bytes());
+        let array = FdArrayObject::from_parts(&head, tail.first_chunk().unwrap());
+        assert_eq!(
+            array,
+            FdArrayObject {
+                count: 0x11,
+                place: Place {
+                    parent: 0x22,
+                    offset: 0x33,
+                },
+            }
+        );
+    }
 }

@@ -13,5 +13,8 @@ mod decision;
 #[path = "../../vma/filled.rs"]
 mod filled;
 
+#[path = "../../ipc/gather.rs"]
+mod gather;
+
 #[path = "../../uapi/mod.rs"]
 mod uapi;
