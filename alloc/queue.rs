@@ -242,7 +242,21 @@ impl<W, S: Storage> Arena<W, S> {
         &self,
         queue: Queue,
     ) -> impl Iterator<Item = (Position, &W)> + use<'_, W, S> {
-        let mut index = self.first(queue).unwrap_or(NONE);
+        self.positions_after(queue, None)
+    }
+
+    /// The items of `queue` that are behind the one at `after`, and where they are. From the front if
+    /// there is none, or it has been taken.
+    pub(crate) fn positions_after(
+        &self,
+        queue: Queue,
+        after: Option<Position>,
+    ) -> impl Iterator<Item = (Position, &W)> + use<'_, W, S> {
+        let behind = after.and_then(|after| {
+            let slot = self.slots.get(after.index)?;
+            (slot.generation == after.generation).then_some(slot.next)
+        });
+        let mut index = behind.or_else(|| self.first(queue)).unwrap_or(NONE);
         core::iter::from_fn(move || {
             let slot = self.slots.get(index)?;
             let Content::Item(item) = &slot.content else {

@@ -243,4 +243,9 @@ impl AreaOwner for Files {
         // `mmap_prepare` of these operations is what set this type for its mapping.
         unsafe { process_of(file) }.area().clone()
     }
+
+    unsafe fn unmapped(file: *const bindings::file) {
+        // SAFETY: As above.
+        unsafe { process_of(file) }.stop_receiving();
+    }
 }

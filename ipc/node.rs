@@ -214,10 +214,10 @@ impl Node {
         inner.queues.remove(position)
     }
 
-    /// The owner goes: takes the next one-way message that still waits for its turn.
+    /// Takes the next one-way message that still waits for its turn.
     ///
-    /// Nothing is queued to the node any more once its owner is dead, so calling this until it
-    /// answers `None` empties the queue.
+    /// Nothing is queued to the node any more once its owner has stopped receiving, so calling this
+    /// until it answers `None` empties the queue then.
     pub(super) fn cancel_one_way(&self, inner: &mut process::Inner) -> Option<Work> {
         let queue = self.state.access(inner).one_way?;
         inner.queues.pop_front(queue)

@@ -75,6 +75,8 @@ impl Wake {
 pub(super) struct Inner {
     /// The file is closed, or being closed: nothing is queued any more.
     pub(super) is_dead: bool,
+    /// The receive area has been unmapped: no message is queued any more.
+    pub(super) is_unmapped: bool,
     pub(super) threads: RBTree<Pid, Arc<Thread>>,
     /// How many of them have been polled.
     pub(super) polled_threads: usize,
@@ -245,6 +247,7 @@ impl Process {
         let waiting = queues.new_queue().ok_or(ENOMEM)?;
         let inner = Inner {
             is_dead: false,
+            is_unmapped: false,
             threads: RBTree::new(),
             polled_threads: 0,
             nodes: RBTree::new(),
@@ -661,6 +664,86 @@ impl Process {
         writer.write_slice(&bytes)
     }
 
+    /// The receive area is unmapped: messages that have not been delivered never will be, and who
+    /// waits for an answer gets `BR_DEAD_REPLY`.
+    ///
+    /// They must not stay. The files that they carry could, directly or through the queues of other
+    /// files, keep this file open for ever; but an area that is mapped keeps it open as well, and when
+    /// its owner goes, the area is unmapped.
+    ///
+    /// May sleep.
+    pub(crate) fn stop_receiving(&self) {
+        self.inner.lock().is_unmapped = true;
+
+        // Before what is in `todo`, where they would go next.
+        let mut address = Some(0);
+        while let Some(from) = address {
+            let mut inner = self.inner.lock();
+            let Some(node) = inner
+                .nodes
+                .cursor_lower_bound(&from)
+                .map(|cursor| cursor.current().1.clone())
+            else {
+                break;
+            };
+            let waiting = node.cancel_one_way(&mut inner);
+            drop(inner);
+            match waiting {
+                Some(Work::Transaction(message)) => transaction::cancel(message, br::DEAD_REPLY),
+                _ => address = node.ptr.checked_add(1),
+            }
+        }
+        self.cancel_messages(None);
+        let mut id = Some(Pid::MIN);
+        while let Some(from) = id {
+            let thread = {
+                let inner = self.inner.lock();
+                let cursor = inner.threads.cursor_lower_bound(&from);
+                cursor.map(|cursor| cursor.current().1.clone())
+            };
+            let Some(thread) = thread else {
+                break;
+            };
+            self.cancel_messages(Some(&thread));
+            id = thread.id.checked_add(1);
+        }
+    }
+
+    /// Throws away the messages in the queue of `thread`, or in the process's.
+    fn cancel_messages(&self, thread: Option<&Thread>) {
+        // Where the search goes on, so that nothing is looked at again and again.
+        let mut after = None;
+        loop {
+            let mut inner = self.inner.lock();
+            let queue = thread.map_or(inner.todo, |thread| thread.todo(&inner));
+            let found = inner
+                .queues
+                .positions_after(queue, after)
+                .map(|(position, work)| (position, matches!(work, Work::Transaction(_))))
+                .inspect(|(position, is_message)| {
+                    if !is_message {
+                        after = Some(*position);
+                    }
+                })
+                .find(|(_, is_message)| *is_message);
+            let Some((position, _)) = found else {
+                return;
+            };
+            let Some(Work::Transaction(message)) = inner.queues.remove(position) else {
+                return;
+            };
+            let answered = thread.filter(|_| message.is_reply());
+            if let Some(thread) = answered {
+                thread.set_reply_error(&mut inner, br::DEAD_REPLY);
+            }
+            drop(inner);
+            if let Some(thread) = answered {
+                thread.notify(false);
+            }
+            transaction::cancel(message, br::DEAD_REPLY);
+        }
+    }
+
     /// The file is closed for good.
     ///
     /// Everybody who waits for the process is answered `BR_DEAD_REPLY`, all references that it had
@@ -676,6 +759,8 @@ impl Process {
         let blanks = core::mem::take(&mut inner.blanks);
         drop(inner);
         drop(blanks);
+        // Has been done if there ever was an area: it kept the file until it was unmapped.
+        self.stop_receiving();
 
         loop {
             let thread = self.inner.lock().threads.values().next().cloned();
@@ -689,21 +774,10 @@ impl Process {
             let Some(node) = inner.nodes.values().next().cloned() else {
                 break;
             };
-            let waiting = node.cancel_one_way(&mut inner);
-            let removed = if waiting.is_none() {
-                Some(node.remove(&mut inner))
-            } else {
-                None
-            };
-            let is_removed = removed.is_some();
+            let removed = node.remove(&mut inner);
             drop(inner);
             drop(removed);
-            if is_removed {
-                node.notify_deaths();
-            }
-            if let Some(Work::Transaction(transaction)) = waiting {
-                transaction::cancel(transaction, br::DEAD_REPLY);
-            }
+            node.notify_deaths();
         }
         loop {
             let removed = self.handles.lock().remove_any();
@@ -720,12 +794,8 @@ impl Process {
                 .pop_front(todo)
                 .or_else(|| inner.queues.pop_front(delivered));
             drop(inner);
-            match work {
-                Some(Work::Transaction(transaction)) => {
-                    transaction::cancel(transaction, br::DEAD_REPLY);
-                }
-                Some(_) => (),
-                None => break,
+            if work.is_none() {
+                break;
             }
         }
         loop {

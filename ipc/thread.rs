@@ -207,6 +207,11 @@ impl Thread {
         stack.as_ref().is_some_and(|top| top.is_from(self))
     }
 
+    /// The thread's own queue.
+    pub(super) fn todo(&self, inner: &process::Inner) -> Queue {
+        self.state.access(inner).todo
+    }
+
     /// Whether there is anything in the thread's own queue.
     pub(super) fn has_own_work(&self, inner: &process::Inner) -> bool {
         !inner.queues.is_empty(self.state.access(inner).todo)
@@ -418,7 +423,7 @@ impl Thread {
                 Work::Transaction(transaction) if transaction.is_call() => {
                     (Some(transaction), Default::default())
                 }
-                Work::Transaction(transaction) if transaction.is_reply() => {
+                Work::Transaction(transaction) if transaction.is_reply() || inner.is_unmapped => {
                     (Some(transaction), Default::default())
                 }
                 // One-way messages, node work and notices are anybody's.

@@ -525,7 +525,7 @@ fn enqueue_reply(
     parcel: Parcel,
 ) -> Result<(), Failure> {
     let mut inner = from.process.lock_with_entries(1)?;
-    if from.is_dead() {
+    if from.is_dead() || inner.is_unmapped {
         drop(inner);
         drop(parcel);
         return Err(Failure::died());
@@ -566,7 +566,7 @@ fn enqueue(transaction: &Arc<Transaction>, parcel: Parcel) -> Result<Queued, Fai
         inner.frozen.refused_call |= transaction.is_call();
         inner.frozen.kept_one_way |= !transaction.is_call();
     }
-    if inner.is_dead || is_frozen && transaction.is_call() {
+    if inner.is_dead || inner.is_unmapped || is_frozen && transaction.is_call() {
         drop(inner);
         drop(parcel);
         return Err(if is_frozen {

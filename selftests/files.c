@@ -993,6 +993,71 @@ TEST_F(ipc, device_in_unread_message)
 	})));
 }
 
+/* P gets another descriptor of OWNER's device. */
+static int device_of(struct peer *p, struct peer *owner)
+{
+	struct __test_metadata *_metadata = this_test;
+	int pidfd = peer_syscall(p, SYS_pidfd_open, owner->pid, 0), fd;
+
+	ASSERT_LE(0, pidfd);
+	fd = peer_syscall(p, SYS_pidfd_getfd, pidfd, owner->fd, 0);
+	ASSERT_LE(0, fd);
+	close_fd(p, pidfd);
+	return fd;
+}
+
+/*
+ * The receiver's own device in a message that it does not read: it goes when the
+ * receiver does. (With the C driver it stays for ever, with all that it has.)
+ */
+TEST_F(ipc, own_device_in_unread_message)
+{
+	struct peer *server = files_manager("server"), *client = member("client");
+	struct peer *waiting = member("waiting");
+	int fd = device_of(client, server), i;
+
+	require_rust_ipc();
+	/* One that waits for a reader, and one that waits for the other. */
+	for (i = 0; i < 2; i++)
+		send_oneway(client, 0, one_fd(fd));
+	call_with(waiting, 0, NULL);
+	start_transact(waiting);
+	close_fd(client, fd);
+	kill_process(server);
+	ASSERT_EQ(0, finish(waiting));
+	ASSERT_BR(waiting, BR_TRANSACTION_COMPLETE, BR_DEAD_REPLY);
+	await_no_manager(client);
+	round_trip(client, manager("next"));
+}
+
+/* The same by way of another process. */
+TEST_F(ipc, devices_in_each_others_messages)
+{
+	struct peer *server = files_manager("server"), *client = member("client");
+	struct peer *other = member("other"), *third = member("third");
+	__u32 handle = offer(other, server, 0x1000, 1), thirds;
+	int servers = device_of(client, server), others = device_of(client, other);
+
+	require_rust_ipc();
+	thirds = hand_over(server, third, handle);
+	handle = hand_over(server, client, handle);
+	send_oneway(client, 0, one_fd(others));
+	send_oneway(client, handle, one_fd(servers));
+	close_fd(client, servers);
+	close_fd(client, others);
+	kill_process(other);
+	await_dead(third, thirds);
+	kill_process(server);
+	await_no_manager(client);
+	ASSERT_TRUE(eventually(({
+		call_with(third, thirds, NULL);
+		ASSERT_EQ(0, transact(third));
+		ASSERT_BR(third, BR_DEAD_REPLY);
+		extended_error(third).param == -EINVAL;
+	})));
+	round_trip(client, manager("next"));
+}
+
 /* Two processes hand their devices to each other, read, and die one after the other. */
 TEST_F(ipc, devices_exchanged)
 {

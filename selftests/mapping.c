@@ -208,9 +208,16 @@ TEST_F(ipc, exec_of_receiver)
 		client->br[1].cmd == BR_DEAD_REPLY;
 	})));
 	ASSERT_EXTENDED_ERROR(client, BR_DEAD_REPLY, -ESRCH);
-	EXPECT_TRUE(still_waits(other));
+	/* Nor will what was sent before be read. (With the C driver one waits for the end.) */
+	if (oracle()) {
+		EXPECT_TRUE(still_waits(other));
+	} else {
+		ASSERT_EQ(0, finish(other));
+	}
 	kill_process(server);
-	ASSERT_EQ(0, finish(other));
+	if (oracle()) {
+		ASSERT_EQ(0, finish(other));
+	}
 	ASSERT_BR(other, BR_TRANSACTION_COMPLETE, BR_DEAD_REPLY);
 	server = manager("successor");
 	round_trip(client, server);
@@ -533,15 +540,22 @@ TEST_F(ipc, munmap)
 	ASSERT_EQ(0, peer_syscall(server, SYS_munmap, server->area, AREA_LEN));
 	EXPECT_EQ(SIGSEGV, peer_touch(server, tr->data.ptr.buffer));
 
-	/* What was sent before takes its course, bytes aside. */
+	/* What was delivered before takes its course, bytes aside. */
 	answer(server, tr, NULL, 0);
 	take_reply(client, NULL, 0);
-	tr = take_call(server);
-	EXPECT_EQ(2, tr->code);
-	free_buffer(server, tr->data.ptr.buffer);
-	ASSERT_EQ(0, submit(server));
-	answer(server, take_call(server), NULL, 0);
-	take_reply(waiting, NULL, 0);
+	if (!oracle()) {
+		/* What was not delivered has nowhere to be. */
+		ASSERT_EQ(0, finish(waiting));
+		ASSERT_BR(waiting, BR_TRANSACTION_COMPLETE, BR_DEAD_REPLY);
+		ASSERT_QUIET(server);
+	} else {
+		tr = take_call(server);
+		EXPECT_EQ(2, tr->code);
+		free_buffer(server, tr->data.ptr.buffer);
+		ASSERT_EQ(0, submit(server));
+		answer(server, take_call(server), NULL, 0);
+		take_reply(waiting, NULL, 0);
+	}
 	check_dead(client, server);
 
 	/* Its own calls have nowhere to be answered to. */
@@ -555,6 +569,23 @@ TEST_F(ipc, munmap)
 	ASSERT_EQ(0, finish(client));
 	ASSERT_BR(client, BR_TRANSACTION_COMPLETE, BR_DEAD_REPLY);
 	round_trip(waiting, next);
+}
+
+/* A reply that was not read when its receiver unmaps its area. */
+TEST_F(ipc, munmap_before_reply_is_read)
+{
+	struct peer *server = manager("server"), *client = member("client");
+	struct peer *sibling = new_thread(client, "sibling");
+
+	require_rust_ipc();
+	call(client, 1, NULL, 0);
+	ASSERT_EQ(0, submit(client));
+	answer(server, take_call(server), "x", 1);
+	ASSERT_EQ(0, peer_syscall(sibling, SYS_munmap, client->area, AREA_LEN));
+	ASSERT_EQ(0, receive(client));
+	ASSERT_BR(client, BR_TRANSACTION_COMPLETE, BR_DEAD_REPLY);
+	ASSERT_QUIET(client);
+	round_trip(member("another"), server);
 }
 
 /* The mapping keeps the open file; without both it is gone. */

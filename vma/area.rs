@@ -92,6 +92,15 @@ pub(crate) trait AreaOwner: 'static {
     /// [`prepare`] must have been called for a mapping of `file` and with this type, and `file` must
     /// be open and remain so for the duration of the call.
     unsafe fn area(file: *const bindings::file) -> Arc<Area<Self::Payload>>;
+
+    /// The area of `file` has been unmapped, for good.
+    ///
+    /// May sleep. The mmap lock is held.
+    ///
+    /// # Safety
+    ///
+    /// As for [`AreaOwner::area`].
+    unsafe fn unmapped(file: *const bindings::file);
 }
 
 /// Prepares a mapping of `area`: to be called by `mmap_prepare`. Changes nothing but `desc`.
@@ -135,8 +144,10 @@ impl<O: AreaOwner> VmOps for AreaOps<O> {
         unsafe { O::area(file) }.claim(addresses)
     }
 
-    fn close(backing: Self::Owned) {
+    unsafe fn close(backing: Self::Owned, file: *const bindings::file) {
         backing.close();
+        // SAFETY: As for `mapped`.
+        unsafe { O::unmapped(file) };
     }
 }
 

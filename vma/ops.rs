@@ -34,12 +34,16 @@ pub(crate) trait VmOps: Sized + 'static {
     /// [`VmaDesc::set_ops`](super::VmaDesc::set_ops) must have been called for a mapping of it.
     unsafe fn mapped(file: *const bindings::file, addresses: Range<usize>) -> Result<Self::Owned>;
 
-    /// Called when the VMA that [`VmOps::mapped`] succeeded for is unmapped: nothing is mapped in it
-    /// any more.
+    /// Called when the VMA that [`VmOps::mapped`] succeeded for, of `file`, is unmapped: nothing is
+    /// mapped in it any more.
     ///
     /// May sleep. The mmap lock is held, for writing or, when it has been downgraded, for reading;
     /// nothing else is mapped at these addresses before this returns.
-    fn close(owned: Self::Owned);
+    ///
+    /// # Safety
+    ///
+    /// As for [`VmOps::mapped`].
+    unsafe fn close(owned: Self::Owned, file: *const bindings::file);
 }
 
 /// The C operations that call those of `T`.
@@ -93,7 +97,9 @@ impl<T: VmOps> Table<T> {
         }
         // SAFETY: It is not null, so it came from `into_foreign` in `mapped`, for this VMA: it is
         // null in every copy, and here from now on.
-        T::close(unsafe { T::Owned::from_foreign(owned) });
+        let owned = unsafe { T::Owned::from_foreign(owned) };
+        // SAFETY: The VMA holds the file that it was made for until this returns.
+        unsafe { T::close(owned, (*vma).vm_file) };
     }
 
     /// # Safety
