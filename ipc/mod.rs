@@ -69,12 +69,9 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Gives up what the message refers to, but for the file descriptors that go with the buffer.
-    fn into_descriptors(mut self) -> KVVec<u32> {
-        match &mut self.objects {
-            Some(objects) => objects.take_descriptors(),
-            None => KVVec::new(),
-        }
+    /// Takes the file descriptors that go with the buffer, if there are any.
+    fn take_descriptors(&mut self) -> Option<KVVec<u32>> {
+        self.objects.as_mut()?.take_descriptors()
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct Objects {
     list: KVVec<Object>,
     /// Descriptors in arrays, once the message is delivered. They are the receiver's while it has the
     /// buffer: [`Objects::take_descriptors`] is for when it gives that back.
-    descriptors: KVVec<u32>,
+    descriptors: Option<KVVec<u32>>,
 }
 
 impl Drop for Objects {
@@ -73,7 +73,7 @@ impl Objects {
         let objects = Objects {
             to: to.clone(),
             list: KVVec::new(),
-            descriptors: KVVec::new(),
+            descriptors: None,
         };
         Ok(KBox::new(objects, GFP_KERNEL_ACCOUNT)?)
     }
@@ -255,8 +255,8 @@ impl Objects {
     }
 
     /// Takes the descriptors in arrays, for them to be closed.
-    pub(super) fn take_descriptors(&mut self) -> KVVec<u32> {
-        core::mem::take(&mut self.descriptors)
+    pub(super) fn take_descriptors(&mut self) -> Option<KVVec<u32>> {
+        self.descriptors.take()
     }
 }
 
@@ -273,6 +273,6 @@ impl Descriptors {
         for (reservation, file) in self.list {
             reservation.fd_install(file);
         }
-        objects.descriptors = self.in_arrays;
+        objects.descriptors = Some(self.in_arrays).filter(|list| !list.is_empty());
     }
 }

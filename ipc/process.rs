@@ -361,16 +361,15 @@ impl Process {
 
     /// `BC_FREE_BUFFER`. What is not the address of a delivered buffer changes nothing.
     ///
-    /// Returns the file descriptors that go with the buffer, to be closed. May sleep.
-    pub(super) fn free_buffer(&self, address: u64) -> KVVec<u32> {
-        let Some(freed) = self.area.take(address) else {
-            return KVVec::new();
-        };
+    /// Returns the file descriptors that go with the buffer, to be closed, if there are any. May
+    /// sleep.
+    pub(super) fn free_buffer(&self, address: u64) -> Option<KVVec<u32>> {
+        let mut freed = self.area.take(address)?;
         trace::BufferFree::trace(|| trace::BufferFree {
             tgid: self.tgid,
             offset: self.area.offset_of(address),
         });
-        freed.into_descriptors()
+        freed.take_descriptors()
     }
 
     /// `BC_INCREFS` and `BC_ACQUIRE`.

@@ -206,7 +206,11 @@ impl Thread {
         match *command {
             Command::Transaction(ref data) => return Ok(self.send_call(data)),
             Command::Reply(ref data) => return Ok(self.send_reply(data)),
-            Command::FreeBuffer(address) => self.free_buffer(address),
+            Command::FreeBuffer(address) => {
+                if let Some(descriptors) = self.process.free_buffer(address) {
+                    self.close(descriptors);
+                }
+            }
             Command::Increment(strength, handle) => {
                 self.process.increment_handle(handle, strength)?;
             }
@@ -254,13 +258,14 @@ impl Thread {
         Ok(false)
     }
 
-    /// `BC_FREE_BUFFER`. The file descriptors that go with the buffer are closed.
-    fn free_buffer(&self, address: u64) {
-        for descriptor in self.process.free_buffer(address) {
+    /// Closes file descriptors that went with a buffer.
+    #[cold]
+    fn close(&self, descriptors: KVVec<u32>) {
+        for descriptor in descriptors {
             task::close(descriptor);
-            // Files are torn down when the task returns to userspace, so it must not wait here.
-            self.need_return.store(true, Relaxed);
         }
+        // Files are torn down when the task returns to userspace, so it must not wait here.
+        self.need_return.store(true, Relaxed);
     }
 
     /// `BC_TRANSACTION`. `true` if it failed.
