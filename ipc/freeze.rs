@@ -15,7 +15,7 @@
 use kernel::{
     prelude::*,
     rbtree::{RBTreeNode, RBTreeNodeReservation},
-    sync::{Arc, CondVarTimeoutResult, LockedBy},
+    sync::{Arc, CondVarTimeoutResult, LockedBy, SpinLockGuard},
     task::Pid,
     time::msecs_to_jiffies,
 };
@@ -291,9 +291,12 @@ impl Process {
     /// Refuses calls from now on, if all that was sent before is done with in `timeout_ms`.
     ///
     /// May sleep. `EAGAIN` if it is not, or the process was thawed meanwhile; `ERESTARTSYS` for a
-    /// signal. Calls are not refused then.
+    /// signal. Calls are not refused then, also if they were before.
     fn freeze(&self, timeout_ms: u32) -> Result {
         let mut inner = self.inner.lock();
+        if inner.is_dead {
+            return Ok(());
+        }
         inner.frozen = Frozen {
             is_frozen: true,
             refused_call: false,
@@ -317,12 +320,21 @@ impl Process {
         } else if inner.has_calls() || !inner.frozen.is_frozen {
             EAGAIN
         } else {
-            drop(inner);
-            self.announce();
+            self.announce(inner);
             return Ok(());
         };
-        inner.frozen.is_frozen = false;
+        self.give_up_freezing(inner);
         Err(error)
+    }
+
+    /// Takes calls again: the process, or another file of it, could not be frozen.
+    fn give_up_freezing(&self, mut inner: SpinLockGuard<'_, process::Inner>) {
+        inner.frozen.is_frozen = false;
+        // Who else waits to freeze the process has failed as well.
+        self.drained.notify_all();
+        if inner.frozen.announced {
+            self.announce(inner);
+        }
     }
 
     /// Takes calls again. Does not sleep.
@@ -335,13 +347,11 @@ impl Process {
             ..inner.frozen
         };
         self.drained.notify_all();
-        drop(inner);
-        self.announce();
+        self.announce(inner);
     }
 
     /// Tells all listeners whether the process is frozen.
-    fn announce(&self) {
-        let mut inner = self.inner.lock();
+    fn announce(&self, mut inner: SpinLockGuard<'_, process::Inner>) {
         inner.frozen.announced = inner.frozen.is_frozen;
         inner.frozen.round += 1;
         let news = inner.frozen.announcement();
@@ -364,17 +374,21 @@ impl Process {
 
 /// `BINDER_FREEZE`: freezes or thaws the files of a thread group, one after the other.
 ///
-/// May sleep. `EINVAL` without such files; for other errors see [`Process::freeze`]. Files that were
-/// frozen before one that failed stay frozen.
+/// May sleep. `EINVAL` without such files; for other errors see [`Process::freeze`]. None of the files
+/// is frozen then.
 pub(super) fn set_frozen(registry: &Registry, tgid: u32, enable: bool, timeout_ms: u32) -> Result {
-    let mut is_known = false;
     // CAST: what is no pid becomes negative, and nobody's.
-    for process in registry.of(tgid as Pid) {
+    let tgid = tgid as Pid;
+    let mut is_known = false;
+    for process in registry.of(tgid) {
         is_known = true;
-        if enable {
-            process.freeze(timeout_ms)?;
-        } else {
+        if !enable {
             process.thaw();
+        } else if let Err(error) = process.freeze(timeout_ms) {
+            registry
+                .of(tgid)
+                .for_each(|other| other.give_up_freezing(other.inner.lock()));
+            return Err(error);
         }
     }
     if is_known {
