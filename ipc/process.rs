@@ -27,7 +27,7 @@ use super::{
     Area, Context, Node,
 };
 use crate::{
-    alloc::queue::{self, Queue},
+    alloc::queue::{self, Queue, Ticket},
     uapi::{self, br, ioctl, FlatObject, Strength, WriteRead},
     watch::trace,
 };
@@ -312,6 +312,17 @@ impl Process {
             let chunk = queue::new_chunk(GFP_KERNEL_ACCOUNT)?;
             self.inner.lock().queues.provide(chunk);
         }
+    }
+
+    /// Locks `inner`, with a place set aside in the queues.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn lock_with_ticket(
+        &self,
+    ) -> Result<(SpinLockGuard<'_, Inner>, Ticket), AllocError> {
+        let mut inner = self.lock_with_entries(1)?;
+        let ticket = inner.queues.reserve().ok_or(AllocError)?;
+        Ok((inner, ticket))
     }
 
     /// The record of the current thread, made now if there is none.

@@ -5,10 +5,7 @@
 use kernel::{
     alloc::AllocError,
     prelude::*,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        Arc, LockedBy, UniqueArc,
-    },
+    sync::{Arc, LockedBy, UniqueArc},
     task::{Kuid, Pid},
 };
 
@@ -167,14 +164,14 @@ struct State {
     to_parent: Option<Arc<Transaction>>,
     /// Nice value of the thread that handles the call, to be restored with its reply.
     saved_nice: i32,
+    /// Whether it is one of the receiver's `outstanding` ones.
+    is_outstanding: bool,
 }
 
 /// A message.
 pub(crate) struct Transaction {
     message: Message,
     state: LockedBy<State, process::Inner>,
-    /// Whether it is one of the receiver's `outstanding` ones. Changes with the receiver locked.
-    is_outstanding: Atomic<bool>,
 }
 
 /// A record to be filled in: without parcel, stack, or sender.
@@ -223,7 +220,6 @@ impl Transaction {
             Transaction {
                 message,
                 state: LockedBy::new(&to.inner, State::default()),
-                is_outstanding: Atomic::new(false),
             },
             GFP_KERNEL_ACCOUNT,
         )
@@ -269,15 +265,15 @@ impl Transaction {
 
     /// Attaches the bytes. Called before the message is queued.
     pub(super) fn attach(&self, to: &mut process::Inner, parcel: Parcel) {
-        self.state.access_mut(to).parcel = Some(parcel);
+        let state = self.state.access_mut(to);
+        state.parcel = Some(parcel);
+        state.is_outstanding = true;
         to.outstanding += 1;
-        self.is_outstanding.store(true, Relaxed);
     }
 
     /// The receiver is done with the message, if it was not before.
     pub(super) fn count_out(&self, to: &mut process::Inner) {
-        if self.is_outstanding.load(Relaxed) {
-            self.is_outstanding.store(false, Relaxed);
+        if core::mem::take(&mut self.state.access_mut(to).is_outstanding) {
             to.outstanding -= 1;
             if to.outstanding == 0 && to.frozen.is_frozen {
                 self.message.to.drained.notify_all();
@@ -342,9 +338,6 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if self.is_outstanding.load(Relaxed) {
-            self.count_out(&mut self.message.to.inner.lock());
-        }
         // Nested calls form a chain; without this loop dropping it would nest, too.
         let mut next = self.message.from_parent.take();
         while let Some(mut parent) = next.and_then(Arc::into_unique_or_drop) {
@@ -353,7 +346,8 @@ impl Drop for Transaction {
     }
 }
 
-/// Ends the use of a record. If it was the last one, the record goes back to its process.
+/// Ends the use of a record. If it was the last one, the record goes back to its process, which is
+/// done with the message.
 ///
 /// No lock may be held.
 pub(super) fn recycle(transaction: Arc<Transaction>) {

@@ -12,7 +12,7 @@ use kernel::{
 
 use super::{
     copy::{Payload, Transfer},
-    node::Turn,
+    node::{Node, Turn},
     object::Objects,
     process::{self, Process, Wake},
     task,
@@ -353,7 +353,7 @@ impl Thread {
             objects: filled.objects,
             hold: Some(hold),
         };
-        self.post_call(transaction, parcel)
+        self.post_call(&node, transaction, parcel)
     }
 
     /// Whether the thread may make a call now, and the call that it would be nested in.
@@ -375,6 +375,7 @@ impl Thread {
     /// The thread is told of it (`BR_TRANSACTION_COMPLETE`) at once, or together with the reply.
     fn post_call(
         self: &Arc<Self>,
+        node: &Node,
         transaction: Arc<Transaction>,
         parcel: Parcel,
     ) -> Result<(), Failure> {
@@ -395,7 +396,7 @@ impl Thread {
         // What was on top is what the transaction calls `from_parent`.
         drop(below);
 
-        let failure = match enqueue(&transaction, parcel) {
+        let (failure, transaction) = match enqueue(node, transaction, parcel) {
             Ok(Queued {
                 wake,
                 is_frozen,
@@ -455,7 +456,10 @@ impl Thread {
             }
         }
         // The replier has done its part; the error is the caller's.
-        self.set_return_error(&mut self.process.inner.lock(), br::TRANSACTION_COMPLETE);
+        let mut inner = self.process.inner.lock();
+        call.count_out(&mut inner);
+        self.set_return_error(&mut inner, br::TRANSACTION_COMPLETE);
+        drop(inner);
         transaction::fail_call(call, failure.code);
         true
     }
@@ -502,9 +506,11 @@ impl Thread {
 
         let complete = {
             let mut inner = self.process.lock_with_entries(1)?;
+            // Now: who has got the reply finds that the call is done with.
+            call.count_out(&mut inner);
             self.push(&mut inner, Work::Complete(Sent::Plainly))
         };
-        let failure = match enqueue_reply(call, from, &reply, parcel) {
+        let (failure, reply) = match enqueue_reply(call, from, reply, parcel) {
             Ok(()) => {
                 from.notify(true);
                 return Ok(());
@@ -522,30 +528,29 @@ impl Thread {
     }
 }
 
+/// A message that was not queued, and why.
+type Unsent = (Failure, Arc<Transaction>);
+
 /// Queues a reply to the thread that waits for it, and takes the call off its stack.
 fn enqueue_reply(
     call: &Arc<Transaction>,
     from: &Thread,
-    reply: &Arc<Transaction>,
+    reply: Arc<Transaction>,
     parcel: Parcel,
-) -> Result<(), Failure> {
-    let mut inner = from.process.lock_with_entries(1)?;
+) -> Result<(), Unsent> {
+    let (mut inner, ticket) = match from.process.lock_with_ticket() {
+        Ok(locked) => locked,
+        Err(error) => return Err((error.into(), reply)),
+    };
     if from.is_dead() || inner.is_unmapped {
+        inner.queues.release(ticket);
         drop(inner);
         drop(parcel);
-        return Err(Failure::died());
+        return Err((Failure::died(), reply));
     }
     reply.trace_queued(from.id);
     reply.attach(&mut inner, parcel);
-    if from
-        .push(&mut inner, Work::Transaction(reply.clone()))
-        .is_err()
-    {
-        let parcel = reply.detach(&mut inner);
-        drop(inner);
-        drop(parcel);
-        return Err(Failure::failed(ENOMEM));
-    }
+    from.push_with(&mut inner, Work::Transaction(reply), ticket);
     let popped = transaction::pop_call(from, &mut inner, call);
     drop(inner);
     drop(popped);
@@ -561,76 +566,79 @@ struct Queued {
     outdated: Option<Work>,
 }
 
-/// Queues a call or one-way message to the process that it is for, and finds a thread to wake.
-fn enqueue(transaction: &Arc<Transaction>, parcel: Parcel) -> Result<Queued, Failure> {
-    let message = transaction.message();
-    let node = parcel.hold.as_ref().map(|hold| hold.node.clone());
-    let mut inner = message.to.lock_with_entries(1)?;
+/// Queues a call or one-way message to the owner of `node`, and finds a thread to wake.
+///
+/// The sender keeps no reference but that of its call stack: when the receiver is done with the
+/// message, nobody else has it.
+fn enqueue(node: &Node, transaction: Arc<Transaction>, parcel: Parcel) -> Result<Queued, Unsent> {
+    let (mut inner, ticket) = match node.owner.lock_with_ticket() {
+        Ok(locked) => locked,
+        Err(error) => return Err((error.into(), transaction)),
+    };
+    let is_call = transaction.is_call();
     let is_frozen = inner.frozen.is_frozen;
     if is_frozen {
-        inner.frozen.refused_call |= transaction.is_call();
-        inner.frozen.kept_one_way |= !transaction.is_call();
+        inner.frozen.refused_call |= is_call;
+        inner.frozen.kept_one_way |= !is_call;
     }
-    if inner.is_dead || inner.is_unmapped || is_frozen && transaction.is_call() {
+    let is_refused = is_frozen && is_call;
+    if inner.is_dead || inner.is_unmapped || is_refused {
+        inner.queues.release(ticket);
         drop(inner);
         drop(parcel);
-        return Err(if is_frozen {
+        let failure = if is_refused {
             Failure::frozen()
         } else {
             Failure::died()
-        });
+        };
+        return Err((failure, transaction));
     }
     transaction.attach(&mut inner, parcel);
-    let work = Work::Transaction(transaction.clone());
 
-    let turn = match &node {
-        Some(node) if !transaction.is_call() => node.claim_one_way(&mut inner),
-        _ => Turn::Now,
+    let turn = if is_call {
+        Turn::Now
+    } else {
+        node.claim_one_way(&mut inner)
     };
     let mut outdated = None;
-    let queued = match turn {
+    let wake = match turn {
         Turn::Now => {
-            if !transaction.is_call() {
+            if !is_call {
                 transaction.set_turn(&mut inner);
             }
-            let sync = transaction.is_call();
-            let thread = caller_in(transaction, &inner).or_else(|| inner.pop_waiting());
+            let thread = caller_in(&transaction, &inner).or_else(|| inner.pop_waiting());
             transaction.trace_queued(thread.as_ref().map_or(0, |thread| thread.id));
+            let work = Work::Transaction(transaction);
             match thread {
-                Some(thread) => thread
-                    .push(&mut inner, work)
-                    .map(|_| Wake::Thread { thread, sync }),
+                Some(thread) => {
+                    thread.push_with(&mut inner, work, ticket);
+                    Wake::Thread {
+                        thread,
+                        sync: is_call,
+                    }
+                }
                 None => {
                     let todo = inner.todo;
-                    inner
-                        .queues
-                        .push_back(todo, work)
-                        .map(|_| inner.wake_for_todo(sync))
+                    inner.queues.push_back_with(todo, work, ticket);
+                    inner.wake_for_todo(is_call)
                 }
             }
         }
         Turn::After(queue) => {
             transaction.trace_queued(0);
-            if let (true, Some(node)) = (is_frozen, &node) {
-                outdated = node.take_outdated(&mut inner, transaction);
+            if is_frozen {
+                outdated = node.take_outdated(&mut inner, &transaction);
             }
-            inner.queues.push_back(queue, work).map(|_| Wake::Nobody)
+            let work = Work::Transaction(transaction);
+            inner.queues.push_back_with(queue, work, ticket);
+            Wake::Nobody
         }
     };
-    match queued {
-        Ok(wake) => Ok(Queued {
-            wake,
-            is_frozen,
-            outdated,
-        }),
-        // Cannot be: `lock_with_entries` has made sure of the place.
-        Err(work) => {
-            let parcel = transaction.detach(&mut inner);
-            drop(inner);
-            drop((work, parcel, outdated));
-            Err(Failure::failed(ENOMEM))
-        }
-    }
+    Ok(Queued {
+        wake,
+        is_frozen,
+        outdated,
+    })
 }
 
 /// The thread of the receiving process that waits, directly or through others, for the call that
