@@ -704,6 +704,46 @@ mod cases {
         assert_eq!(ranges.check(), Ok(()));
     }
 
+    /// Reserves a one-way buffer, and asks whether its sender is sending spam.
+    fn is_spam(ranges: &mut Ranges<u64>, len: usize, sender: i32) -> Option<bool> {
+        if ranges.needs_memory() {
+            ranges.provide(range_chunk());
+        }
+        let (handle, _) = ranges.alloc(len, Kind::OneWay { sender }, false).ok()?;
+        let is_spam = ranges.is_spam(&handle);
+        ranges.deliver(handle, 0);
+        Some(is_spam)
+    }
+
+    #[test]
+    fn ranges_spam_is_much_or_many_where_little_is_left() {
+        // Half is for one-way buffers; a tenth is little, and more than a quarter much.
+        let len = 40960;
+        let Ok(mut ranges) = Ranges::<u64>::new(len, 4096, range_chunk()) else {
+            assert!(false);
+            return;
+        };
+        assert_eq!(is_spam(&mut ranges, len / 4, 1), Some(false));
+        assert_eq!(is_spam(&mut ranges, 8, 1), Some(false));
+        // A tenth is left, and then less; but that is not this sender's doing.
+        assert_eq!(is_spam(&mut ranges, len / 4 - len / 10 - 8, 2), Some(false));
+        assert_eq!(ranges.one_way_left_bytes(), len / 10);
+        assert_eq!(is_spam(&mut ranges, 8, 2), Some(false));
+        // What the sender has besides counts, once.
+        assert_eq!(is_spam(&mut ranges, 8, 1), Some(true));
+        assert_eq!(is_spam(&mut ranges, 8, 1), Some(false));
+
+        // Until there is more room again.
+        assert!(ranges.take(0, usize::MAX).is_some());
+        assert_eq!(is_spam(&mut ranges, 8, 1), Some(false));
+        assert_eq!(is_spam(&mut ranges, len / 4, 3), Some(false));
+        for _ in 4..51 {
+            assert_eq!(is_spam(&mut ranges, 8, 1), Some(false));
+        }
+        assert_eq!(is_spam(&mut ranges, 8, 1), Some(true));
+        assert_eq!(ranges.check(), Ok(()));
+    }
+
     #[test]
     fn ranges_reserved_ones_stay_when_drained() {
         let Ok(mut ranges) = Ranges::<u64>::new(8192, 4096, range_chunk()) else {
