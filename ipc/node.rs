@@ -25,6 +25,9 @@ use crate::{
     uapi::{br, node_flags, Strength},
 };
 
+/// How many waiting one-way messages are looked at for one that is outdated.
+const MAX_OUTDATED_SCAN: usize = 4096;
+
 /// What the owner knows of one kind of reference.
 #[derive(Clone, Copy, Default)]
 struct Told {
@@ -200,17 +203,18 @@ impl Node {
         }
     }
 
-    /// Takes a one-way message that waits for its turn, and that `new` says anew.
+    /// Takes a one-way message that waits for its turn, and that `new` says anew. It is looked for
+    /// among the next [`MAX_OUTDATED_SCAN`], which bounds how long the owner is locked.
     pub(super) fn take_outdated(
         &self,
         inner: &mut process::Inner,
         new: &Transaction,
     ) -> Option<Work> {
         let queue = self.state.access(inner).one_way?;
-        let (position, _) = inner
-            .queues
-            .positions(queue)
-            .find(|(_, work)| matches!(work, Work::Transaction(earlier) if new.updates(earlier)))?;
+        let (position, _) =
+            inner.queues.positions(queue).take(MAX_OUTDATED_SCAN).find(
+                |(_, work)| matches!(work, Work::Transaction(earlier) if new.updates(earlier)),
+            )?;
         inner.queues.remove(position)
     }
 
