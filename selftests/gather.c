@@ -638,6 +638,114 @@ TEST_F(ipc, without_sg)
 	ASSERT_QUIET(server);
 }
 
+/*
+ * Where the sender put nothing there is nothing: not in front of the buffers,
+ * between them, or behind, nor in the place of a descriptor that is still to
+ * come. The area has not been used before.
+ */
+TEST_F(ipc, what_was_left_out)
+{
+	struct peer *server = files_manager("server"), *client = member("client");
+	const int numbers[] = { 0x7fffffff, 0, 0, 0x7fffffff };
+	const size_t lens[] = { 3 * PAGE + 5, 1, PAGE + 3, 16 };
+	const size_t room = 12 * PAGE;
+	struct binder_transaction_data *tr;
+	struct parcel *m = new_tree();
+	const __u8 *bytes;
+	size_t head, at, i;
+
+	for (i = 0; i < 3; i++)
+		add_root(m, new_bytes(lens[i]), lens[i]);
+	add_root(m, new_numbers(lens[3], 4, numbers), lens[3]);
+	add_array(m, 2, 3, 4);
+	add_bytes(m, "tail.", 5);
+	bc_tree(client, BC_TRANSACTION_SG, TF_ONE_WAY, m, room);
+	ASSERT_EQ(0, submit(client));
+
+	/* The first message is at the beginning. It has not been read. */
+	head = ((m->len + 7) & ~7UL) + m->offsets_len;
+	bytes = peer_memory(server, (uintptr_t)server->area, head + room);
+	ASSERT_NE(NULL, bytes);
+	ASSERT_EQ(0, memcmp(bytes + m->len, "\0\0\0", 3));
+	for (i = 0, at = head; i < 4; i++) {
+		for (at += lens[i]; at % 8; at++)
+			ASSERT_EQ(0, bytes[at]);
+	}
+	for (; at < head + room; at++)
+		ASSERT_EQ(0, bytes[at]);
+	at = head + (3 * PAGE + 8) + 8 + (PAGE + 8);
+	EXPECT_EQ(0x7fffffff, *(int *)(bytes + at));
+	EXPECT_EQ(0, *(__u64 *)(bytes + at + 4));
+	EXPECT_EQ(0x7fffffff, *(int *)(bytes + at + 12));
+
+	tr = take_call(server);
+	ASSERT_EQ((uintptr_t)server->area, tr->data.ptr.buffer);
+	check_tree(client, server, tr, m);
+}
+
+/* A message is seen while it waits: not as it was in the sender. */
+TEST_F(ipc, nothing_of_the_sender_shows)
+{
+	struct peer *server = files_manager("server"), *client = member("client");
+	const int numbers[] = { client->fd, client->fd };
+	struct binder_buffer_object *o;
+	struct binder_transaction_data *tr;
+	struct parcel *m = new_tree();
+	__u64 *words = (__u64 *)new_bytes(32), seen[4];
+	size_t head;
+
+	memcpy(words + 2, numbers, 8);
+	o = add_root(m, words, 32);
+	add_child(m, new_bytes(8), 8, 0, 8);
+	add_array(m, 2, 0, 16);
+	oneway_tree(client, m);
+	ASSERT_EQ(0, submit(client));
+	head = m->len + m->offsets_len;
+	memcpy(seen, peer_memory(server, (uintptr_t)server->area + head, 32), 32);
+	EXPECT_EQ(words[0], seen[0]);
+	EXPECT_EQ((uintptr_t)server->area + head + 32, seen[1]);
+	EXPECT_EQ(0, seen[2]);
+	EXPECT_EQ(words[3], seen[3]);
+	memcpy(seen, peer_memory(server, (uintptr_t)server->area + ((__u8 *)o - m->data) + 8, 8), 8);
+	EXPECT_EQ((uintptr_t)server->area + head, seen[0]);
+	tr = take_call(server);
+	ASSERT_EQ((uintptr_t)server->area, tr->data.ptr.buffer);
+	check_tree(client, server, tr, m);
+}
+
+/* The sender's security context, where there is one, is behind the buffers. */
+TEST_F(ipc, security_context)
+{
+	struct flat_binder_object object = { .flags = FLAT_BINDER_FLAG_TXN_SECURITY_CTX };
+	struct peer *server = member("server"), *client = member("client");
+	struct binder_transaction_data *tr;
+	struct parcel *m = new_tree();
+
+	add_root(m, new_bytes(17), 17);
+	add_child(m, new_bytes(20), 20, 0, 4);
+	become_manager(server, &object);
+	oneway_with(client, 0, NULL);
+	ASSERT_EQ(0, transact(client));
+	if (client->br[1].cmd == BR_FAILED_REPLY)
+		return;
+	ASSERT_EQ(0, receive(server));
+	free_message(server, message(server));
+	/* Its room is none for buffers. */
+	bc_tree(client, BC_TRANSACTION_SG, TF_ONE_WAY, m, room_for(m) - 8);
+	ASSERT_REFUSED(client, BR_FAILED_REPLY, -EINVAL);
+	oneway_tree(client, m);
+	ASSERT_EQ(0, transact(client));
+	ASSERT_BR(client, BR_TRANSACTION_COMPLETE);
+	ASSERT_EQ(0, receive(server));
+	ASSERT_BR(server, BR_TRANSACTION_SEC_CTX);
+	tr = message(server);
+	check_tree(client, server, tr, m);
+	EXPECT_EQ(tr->data.ptr.offsets + tr->offsets_size + room_for(m),
+		  server->br[1].sec.secctx);
+	/* It is text. */
+	EXPECT_NE(0, *(char *)peer_memory(server, server->br[1].sec.secctx, 1));
+}
+
 /* ---- trees that cannot be -------------------------------------------------------- */
 
 #define LARGEST (~0ULL)
