@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Scripts made up at random, on both drivers. Prints TAP.
+//!
+//! `RUST_IPC_ORACLE_SECONDS` says how long it goes on (default 60), `RUST_IPC_ORACLE_SEED` with
+//! which seed it begins (default 1).
+
+use std::{
+    env,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use rust_ipc_oracle::{
+    controller::Controller,
+    library,
+    run::Sides,
+    search::{self, Found},
+    tap::Tap,
+};
+
+/// Fewer scripts than this say nothing.
+const AT_LEAST: u64 = 50;
+/// More differences than this need not be told.
+const AT_MOST: usize = 5;
+
+fn main() -> Result<ExitCode> {
+    let number =
+        |name: &str, default: u64| env::var(name).map_or(Ok(default), |value| value.parse::<u64>());
+    let end = Instant::now() + Duration::from_secs(number("RUST_IPC_ORACLE_SECONDS", 60)?);
+    let first = number("RUST_IPC_ORACLE_SEED", 1)?;
+    let sides = Sides::from_env()?;
+    let allowed = library::allowed()?;
+    let mut controller = Controller::new()?;
+    let mut tap = Tap::new(2);
+    let (mut seed, mut unstable, mut differences) = (first, 0, Vec::new());
+    while Instant::now() < end && differences.len() < AT_MOST {
+        match search::try_seed(&mut controller, &sides, &allowed, seed)? {
+            Found::Same | Found::Allowed(_) => {}
+            Found::Unstable => unstable += 1,
+            Found::Different(text) => differences.push(text),
+        }
+        seed += 1;
+    }
+    let count = seed - first;
+    println!(
+        "# {count} scripts, seeds {first} to {}, {unstable} not the same twice",
+        seed - 1
+    );
+    tap.result(
+        "both drivers did the same",
+        differences.is_empty(),
+        &differences.join("\n"),
+    );
+    let enough = count >= AT_LEAST && unstable * 20 <= count;
+    tap.result(
+        "enough scripts could be compared",
+        enough,
+        &format!("{count}, {unstable} unstable"),
+    );
+    Ok(tap.end())
+}
