@@ -15,7 +15,7 @@
 //! | [`shrinker`] | idle pages, and giving them back |
 //! | [`alloc`] | ranges and queues; pure |
 //! | [`uapi`] | the wire; pure |
-//! | [`watch`] | tracepoints |
+//! | [`watch`] | tracepoints, files in debugfs |
 //!
 //! `device → ipc → {vma → shrinker, alloc, uapi, watch}`. The design is in Documentation/.
 
@@ -30,11 +30,12 @@ mod uapi;
 mod vma;
 mod watch;
 
-use kernel::{page::PAGE_SIZE, prelude::*, str::CString};
+use kernel::{page::PAGE_SIZE, prelude::*, str::CString, sync::Arc};
 
 use device::Device;
-use ipc::{Area, Context, Registry};
+use ipc::{Area, Context, Dump, FailedLog, Journal, Registry, SentLog};
 use shrinker::Shrinker;
+use watch::debugfs::{Directory, File};
 
 // Addresses and sizes of the ABI are 64 bits wide, and are used as `usize` as they are.
 kernel::static_assert!(usize::BITS == u64::BITS);
@@ -63,12 +64,18 @@ const MAX_AREA_BYTES_LIMIT: usize = 64 << 20;
 /// shrinker's lists.
 struct Module {
     _devices: KVec<Pin<KBox<Device>>>,
+    _state: File<Dump>,
+    _transactions: File<Dump>,
+    _stats: File<Dump>,
+    _sent_log: File<SentLog>,
+    _failed_log: File<FailedLog>,
     _shrinker: Shrinker<Area>,
 }
 
 impl kernel::Module for Module {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let shrinker = Shrinker::new(c"rust_ipc")?;
+        let directory = Directory::new(c"rust_ipc")?;
+        let shrinker = Shrinker::new(c"rust_ipc", &directory)?;
         let max_area_bytes = usize::try_from(module_parameters::max_area_bytes.value())?;
         if max_area_bytes == 0
             || max_area_bytes % PAGE_SIZE != 0
@@ -81,8 +88,8 @@ impl kernel::Module for Module {
         }
         // Everything that can fail comes before the first device can be opened, except for a name
         // that another driver has.
-        let registry = Registry::new()?;
-        let mut contexts = KVec::new();
+        let registry = Registry::new(directory.subdirectory(c"proc")?)?;
+        let mut device_names = KVec::new();
         let names = || {
             device::names::value()
                 .to_bytes()
@@ -96,8 +103,20 @@ impl kernel::Module for Module {
             }
             let name = core::str::from_utf8(name)?;
             let name = CString::try_from_fmt(fmt!("{name}"))?;
-            let context = Context::new(registry.clone(), shrinker.lru(), max_area_bytes)?;
-            contexts.push((name, context), GFP_KERNEL)?;
+            device_names.push(name, GFP_KERNEL)?;
+        }
+        let journal = Journal::new(device_names)?;
+        let state = Dump::state(&registry)?;
+        let transactions = Dump::transactions(&registry)?;
+        let stats = Dump::stats(&registry)?;
+        let sent_log = Arc::new(SentLog(journal.clone()), GFP_KERNEL)?;
+        let failed_log = Arc::new(FailedLog(journal.clone()), GFP_KERNEL)?;
+        let mut contexts = KVec::new();
+        for (name, number) in journal.names().iter().zip(0..) {
+            let registry = registry.clone();
+            let lru = shrinker.lru();
+            let context = Context::new(registry, journal.clone(), number, lru, max_area_bytes)?;
+            contexts.push((CString::try_from(&**name)?, context), GFP_KERNEL)?;
         }
         let mut devices = KVec::with_capacity(contexts.len(), GFP_KERNEL)?;
         for (name, context) in contexts {
@@ -105,6 +124,11 @@ impl kernel::Module for Module {
         }
         Ok(Module {
             _devices: devices,
+            _state: directory.file(c"state", state),
+            _transactions: directory.file(c"transactions", transactions),
+            _stats: directory.file(c"stats", stats),
+            _sent_log: directory.file(c"transaction_log", sent_log),
+            _failed_log: directory.file(c"failed_transaction_log", failed_log),
             _shrinker: shrinker,
         })
     }

@@ -114,6 +114,15 @@ pub(crate) enum Taken<B> {
     },
 }
 
+/// What there is to be seen of a live range.
+pub(crate) struct Seen {
+    pub(crate) start_bytes: usize,
+    pub(crate) len_bytes: usize,
+    pub(crate) is_one_way: bool,
+    /// Its owner has it; otherwise it is being filled, or cleared.
+    pub(crate) is_delivered: bool,
+}
+
 enum State<B> {
     Vacant,
     Free,
@@ -208,6 +217,8 @@ pub(crate) struct Ranges<B, S: Storage = Heap> {
     one_way_left: u32,
     /// In granules.
     used: u32,
+    /// The most that ever was used, in granules.
+    most_used: u32,
     live_count: u32,
     /// The slot of the range that was delivered last. It may have been put to other use since.
     newest: u32,
@@ -243,6 +254,7 @@ impl<B, S: Storage> Ranges<B, S> {
             page_shift: page_bytes.trailing_zeros().saturating_sub(GRANULE_SHIFT),
             one_way_left: len / 2,
             used: 0,
+            most_used: 0,
             live_count: 0,
             newest: NONE,
             has_spam: false,
@@ -323,6 +335,7 @@ impl<B, S: Storage> Ranges<B, S> {
             self.one_way_left -= len;
         }
         self.used += len;
+        self.most_used = self.most_used.max(self.used);
         self.live_count += 1;
 
         let handle = Handle {
@@ -462,6 +475,18 @@ impl<B, S: Storage> Ranges<B, S> {
         })
     }
 
+    /// The first live range that starts `start_bytes` or more into the area. O(log n).
+    pub(crate) fn seen_from(&self, start_bytes: usize) -> Option<Seen> {
+        let index = self.live_from(granules(start_bytes.next_multiple_of(GRANULE))?)?;
+        let slot = self.slots.get(index)?;
+        Some(Seen {
+            start_bytes: bytes(slot.start),
+            len_bytes: bytes(slot.len),
+            is_one_way: slot.is_one_way,
+            is_delivered: matches!(slot.state, State::Delivered(_)),
+        })
+    }
+
     /// Size of the area, in bytes.
     pub(crate) fn len_bytes(&self) -> usize {
         bytes(self.len)
@@ -470,6 +495,11 @@ impl<B, S: Storage> Ranges<B, S> {
     /// Bytes in live ranges.
     pub(crate) fn used_bytes(&self) -> usize {
         bytes(self.used)
+    }
+
+    /// The most bytes that ever were in live ranges.
+    pub(crate) fn most_used_bytes(&self) -> usize {
+        bytes(self.most_used)
     }
 
     /// Bytes that one-way buffers may still take, if there is a free range for them.

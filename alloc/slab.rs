@@ -77,7 +77,6 @@ impl<T: Slot, const N: usize, const FANOUT: usize, S: Storage> Slab<T, N, FANOUT
     }
 
     /// The number of slots.
-    #[cfg(any(test, rust_ipc_kunit))]
     pub(super) fn capacity(&self) -> u32 {
         self.capacity
     }

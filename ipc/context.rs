@@ -10,7 +10,7 @@ use kernel::{
     task::Kuid,
 };
 
-use super::{Area, Node, Process, Registry};
+use super::{Area, Journal, Node, Process, Registry};
 use crate::shrinker::Lru;
 
 /// One device's context.
@@ -25,6 +25,10 @@ pub(crate) struct Context {
     manager_uid: Mutex<Option<Kuid>>,
     /// All open files, those of other contexts too.
     pub(crate) registry: Arc<Registry>,
+    /// What is noted of messages, those of other contexts too.
+    pub(crate) journal: Arc<Journal>,
+    /// The context's number there.
+    pub(crate) number: u32,
     /// Where the idle pages of all areas are listed.
     pub(crate) lru: Arc<Lru<Area>>,
     /// The most of a mapping that is used as receive area, in bytes.
@@ -34,6 +38,8 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(
         registry: Arc<Registry>,
+        journal: Arc<Journal>,
+        number: u32,
         lru: Arc<Lru<Area>>,
         max_area_bytes: usize,
     ) -> Result<Arc<Self>> {
@@ -42,6 +48,8 @@ impl Context {
                 manager <- new_spinlock!(None, "Context::manager"),
                 manager_uid <- new_mutex!(None, "Context::manager_uid"),
                 registry,
+                journal,
+                number,
                 lru,
                 max_area_bytes,
             }),

@@ -16,7 +16,7 @@ use kernel::{
 use super::{
     node::Node,
     process::{self, Process, Wake},
-    stats::Output,
+    stats::{DeathCount, Output},
     thread::Thread,
     work::{Entry, Work},
 };
@@ -45,6 +45,7 @@ pub(super) struct Death {
     /// The listener's name for it.
     cookie: u64,
     listener: Arc<Process>,
+    _count: DeathCount,
     state: LockedBy<State, process::Inner>,
 }
 
@@ -65,6 +66,7 @@ impl Death {
             Death {
                 cookie,
                 listener: listener.clone(),
+                _count: DeathCount::new(),
                 state: LockedBy::new(&listener.inner, state),
             },
             GFP_KERNEL_ACCOUNT,

@@ -24,7 +24,7 @@ use super::{
     node::Node,
     process::{self, Process, Wake},
     registry::Registry,
-    stats::Output,
+    stats::{FreezeCount, Output},
     work::{Entry, Work},
 };
 use crate::uapi::br;
@@ -70,6 +70,7 @@ pub(super) struct Freeze {
     /// The listener's name for it.
     cookie: u64,
     listener: Arc<Process>,
+    _count: FreezeCount,
     state: LockedBy<State, process::Inner>,
 }
 
@@ -96,6 +97,7 @@ impl Freeze {
             Freeze {
                 cookie,
                 listener: listener.clone(),
+                _count: FreezeCount::new(),
                 state: LockedBy::new(&listener.inner, state),
             },
             GFP_KERNEL_ACCOUNT,

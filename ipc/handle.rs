@@ -9,7 +9,7 @@ use kernel::{
     sync::Arc,
 };
 
-use super::{death::Death, freeze::Freeze, node::Settled, Node, Thread};
+use super::{death::Death, freeze::Freeze, node::Settled, stats::HandleCount, Node, Thread};
 use crate::uapi::Strength;
 
 /// The handle that names the context manager.
@@ -18,6 +18,7 @@ pub(super) const MANAGER: u32 = 0;
 /// A handle's entry.
 struct Handle {
     node: Arc<Node>,
+    _count: HandleCount,
     strong: u32,
     weak: u32,
     death: Option<Arc<Death>>,
@@ -35,6 +36,18 @@ pub(super) struct Table {
     /// Numbers by node address.
     by_node: RBTree<usize, u32>,
     numbers: IdPool,
+    /// How many handles there are.
+    len: usize,
+}
+
+/// What there is to be seen of a handle. Not to be dropped under a lock: the node is a reference.
+pub(super) struct Seen {
+    pub(super) number: u32,
+    pub(super) node: Arc<Node>,
+    pub(super) strong: u32,
+    pub(super) weak: u32,
+    pub(super) has_death: bool,
+    pub(super) has_freeze: bool,
 }
 
 /// Memory for one more handle, allocated before the table is locked.
@@ -94,6 +107,7 @@ impl Table {
             by_number: RBTree::new(),
             by_node: RBTree::new(),
             numbers: IdPool::new(),
+            len: 0,
         }
     }
 
@@ -135,8 +149,10 @@ impl Table {
         }
         node.add_handle();
         id.acquire();
+        self.len += 1;
         let handle = Handle {
             node: node.clone(),
+            _count: HandleCount::new(),
             strong: u32::from(strength == Strength::Strong),
             weak: u32::from(strength == Strength::Weak),
             death: None,
@@ -151,6 +167,25 @@ impl Table {
             .by_node
             .insert(room.by_node.into_node(key(node), number));
         Ok(Ok(number))
+    }
+
+    /// What there is to be seen of the first handle from `from` on.
+    pub(super) fn look(&self, from: u32) -> Option<Seen> {
+        let cursor = self.by_number.cursor_lower_bound(&from)?;
+        let (number, handle) = cursor.current();
+        Some(Seen {
+            number: *number,
+            node: handle.node.clone(),
+            strong: handle.strong,
+            weak: handle.weak,
+            has_death: handle.death.is_some(),
+            has_freeze: handle.freeze.is_some(),
+        })
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// The pool of numbers, for growing it.
@@ -210,6 +245,7 @@ impl Table {
         let node = key(&handle.node);
         // INVARIANT: The number leaves all three.
         self.numbers.release_id(number as usize);
+        self.len = self.len.saturating_sub(1);
         removed.handle = self.by_number.remove_node(&number);
         removed.number = self.by_node.remove_node(&node);
         Ok(removed)
@@ -267,6 +303,7 @@ impl Table {
         removed.weak = handle.node.remove_handle(Strength::Weak);
         let node = key(&handle.node);
         self.numbers.release_id(number as usize);
+        self.len = self.len.saturating_sub(1);
         removed.handle = self.by_number.remove_node(&number);
         removed.number = self.by_node.remove_node(&node);
         Some(removed)

@@ -32,9 +32,11 @@
 mod context;
 mod copy;
 mod death;
+mod dump;
 mod freeze;
 mod gather;
 mod handle;
+mod journal;
 mod node;
 mod object;
 mod process;
@@ -48,6 +50,8 @@ mod work;
 mod write;
 
 pub(crate) use context::Context;
+pub(crate) use dump::Dump;
+pub(crate) use journal::{FailedLog, Journal, SentLog};
 pub(crate) use process::Process;
 pub(crate) use registry::Registry;
 

@@ -15,7 +15,7 @@ use kernel::{
 use super::{
     death::{self, Death},
     process::{self, Process, Wake},
-    stats::Output,
+    stats::{NodeCount, Output},
     thread::Thread,
     transaction::{Spare, Transaction},
     work::{Entry, Work},
@@ -85,6 +85,20 @@ impl State {
     }
 }
 
+/// What there is to be seen of a node.
+pub(super) struct Seen {
+    pub(super) handles: usize,
+    pub(super) strong_handles: usize,
+    pub(super) local_strong: usize,
+    pub(super) local_weak: usize,
+    /// The owner has been told that there are strong references.
+    pub(super) has_strong: bool,
+    pub(super) has_weak: bool,
+    /// It has not acknowledged one of these yet.
+    pub(super) is_pending: bool,
+    pub(super) is_one_way_busy: bool,
+}
+
 /// An object of a process.
 pub(crate) struct Node {
     /// The address that identifies the object in its owner.
@@ -96,6 +110,7 @@ pub(crate) struct Node {
     /// `flat_binder_object.flags` at creation.
     flags: u32,
     pub(super) owner: Arc<Process>,
+    _count: NodeCount,
     state: LockedBy<State, process::Inner>,
 }
 
@@ -166,6 +181,7 @@ impl Node {
                 number,
                 flags,
                 owner: owner.clone(),
+                _count: NodeCount::new(),
                 state: LockedBy::new(&owner.inner, state),
             },
             GFP_KERNEL_ACCOUNT,
@@ -183,6 +199,7 @@ impl Node {
         state.one_way = queue;
         state.entry = entry;
         let replaced = inner.nodes.insert(tree_node);
+        inner.node_count += 1;
         drop(inner);
         drop(replaced);
         Ok(node)
@@ -197,8 +214,12 @@ impl Node {
         if let Some(queue) = queue {
             inner.queues.free_queue(queue);
         }
+        let entry = inner.nodes.remove_node(&self.ptr);
+        if entry.is_some() {
+            inner.node_count -= 1;
+        }
         Removed {
-            _entry: inner.nodes.remove_node(&self.ptr),
+            _entry: entry,
             _work: work,
         }
     }
@@ -298,6 +319,26 @@ impl Node {
     /// Whether messages to the node may carry files.
     pub(super) fn accepts_files(&self) -> bool {
         self.flags & node_flags::ACCEPTS_FDS != 0
+    }
+
+    /// What there is to be seen of the node.
+    pub(super) fn look(&self, inner: &process::Inner) -> Seen {
+        let state = self.state.access(inner);
+        Seen {
+            handles: state.handles,
+            strong_handles: state.strong_handles,
+            local_strong: state.local_strong,
+            local_weak: state.local_weak,
+            has_strong: state.strong.has,
+            has_weak: state.weak.has,
+            is_pending: state.strong.pending || state.weak.pending,
+            is_one_way_busy: state.one_way_busy,
+        }
+    }
+
+    /// The queue of one-way messages that wait for their turn.
+    pub(super) fn queue(&self, inner: &process::Inner) -> Option<Queue> {
+        self.state.access(inner).one_way
     }
 
     /// Somebody wants to be told when the owner goes. Gives the entry back if it is gone.

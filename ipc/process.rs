@@ -20,7 +20,9 @@ use super::{
     freeze::{self, Freeze, Frozen},
     handle::{self, Room, Table},
     node::Hold,
-    registry, task,
+    registry,
+    stats::{self, Counts, ProcessCount},
+    task,
     thread::{ExtendedError, Thread},
     transaction::{self, Blank, Spare},
     work::{Queues, Work},
@@ -53,6 +55,18 @@ impl Blanks {
     }
 }
 
+/// How many waiting threads are counted at the most, as it is done with the process locked.
+const MAX_COUNTED: usize = 1000;
+
+/// The state of a thread pool.
+pub(super) struct Pool {
+    pub(super) max: u32,
+    pub(super) requested: u32,
+    pub(super) started: u32,
+    /// Threads that wait for work of the process, as far as they are counted.
+    pub(super) ready: usize,
+}
+
 /// Who is to be woken once nothing is locked.
 #[must_use = "somebody has to be woken"]
 #[derive(Default)]
@@ -78,10 +92,16 @@ pub(super) struct Inner {
     /// The receive area has been unmapped: no message is queued any more.
     pub(super) is_unmapped: bool,
     pub(super) threads: RBTree<Pid, Arc<Thread>>,
+    /// How many there are.
+    pub(super) thread_count: usize,
     /// How many of them have been polled.
     pub(super) polled_threads: usize,
     /// The objects that the process offers, by address.
     pub(super) nodes: RBTree<u64, Arc<Node>>,
+    /// How many there are.
+    pub(super) node_count: usize,
+    /// What threads that are gone have counted.
+    pub(super) past_counts: Option<Arc<Counts>>,
     pub(super) queues: Queues,
     /// Work that any available thread may take.
     pub(super) todo: Queue,
@@ -191,6 +211,21 @@ impl Inner {
         self.last_message
     }
 
+    /// How many messages were sent, as far as the number goes.
+    pub(super) fn messages(&self) -> u32 {
+        self.last_message
+    }
+
+    /// The state of the thread pool.
+    pub(super) fn pool(&self) -> Pool {
+        Pool {
+            max: self.max_threads,
+            requested: self.requested_threads,
+            started: self.started_threads,
+            ready: self.queues.iter(self.waiting).take(MAX_COUNTED).count(),
+        }
+    }
+
     /// Numbers a node.
     pub(super) fn next_node(&mut self) -> u32 {
         self.last_node = self.last_node.wrapping_add(1);
@@ -213,6 +248,7 @@ impl Inner {
 #[pin_data]
 pub(crate) struct Process {
     pub(super) context: Arc<Context>,
+    _count: ProcessCount,
     pub(super) key: registry::Key,
     /// The thread group leader of the opener.
     pub(super) task: ARef<Task>,
@@ -249,8 +285,11 @@ impl Process {
             is_dead: false,
             is_unmapped: false,
             threads: RBTree::new(),
+            thread_count: 0,
             polled_threads: 0,
             nodes: RBTree::new(),
+            node_count: 0,
+            past_counts: None,
             queues,
             todo,
             delivered,
@@ -269,6 +308,7 @@ impl Process {
         let tgid = current.tgid();
         let process = Arc::pin_init(
             pin_init!(Self {
+                _count: ProcessCount::new(),
                 key: context.registry.new_key(tgid),
                 context,
                 task: current.group_leader().into(),
@@ -337,7 +377,10 @@ impl Process {
         let thread = Thread::create(self, id)?;
         let tree_node = room.into_node(id, thread.clone());
         // No other task has this id, so nothing is replaced.
-        let replaced = self.inner.lock().threads.insert(tree_node);
+        let mut inner = self.inner.lock();
+        let replaced = inner.threads.insert(tree_node);
+        inner.thread_count += 1;
+        drop(inner);
         drop(replaced);
         Ok(thread)
     }
@@ -778,6 +821,10 @@ impl Process {
                 Some(thread) => thread.release(),
                 None => break,
             }
+        }
+        let past_counts = self.inner.lock().past_counts.take();
+        if let Some(counts) = past_counts {
+            stats::keep(&counts);
         }
         loop {
             let mut inner = self.inner.lock();

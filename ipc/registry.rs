@@ -8,6 +8,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     rbtree::{RBTree, RBTreeNodeReservation},
+    str::CString,
     sync::{
         atomic::{Atomic, Relaxed},
         Arc, Mutex,
@@ -15,7 +16,8 @@ use kernel::{
     task::Pid,
 };
 
-use super::Process;
+use super::{Dump, Process};
+use crate::watch::debugfs::{Directory, File};
 
 /// Where a file is among all: by the thread group that opened it, the latest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,15 +34,29 @@ pub(crate) struct Registry {
     opened: Atomic<u64>,
     #[pin]
     processes: Mutex<RBTree<Key, Arc<Process>>>,
+    /// Where `dumps` are.
+    directory: Arc<Directory>,
+    /// The files of debugfs that say what is open, one a thread group.
+    #[pin]
+    dumps: Mutex<RBTree<Pid, GroupDump>>,
+}
+
+/// The file about a thread group.
+struct GroupDump {
+    /// How many open files it has.
+    count: usize,
+    _file: File<Dump>,
 }
 
 impl Registry {
-    /// May sleep. `ENOMEM`.
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    /// Files that say what is open go to `directory`. May sleep. `ENOMEM`.
+    pub(crate) fn new(directory: Arc<Directory>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 opened: Atomic::new(0),
                 processes <- new_mutex!(RBTree::new(), "Registry::processes"),
+                directory,
+                dumps <- new_mutex!(RBTree::new(), "Registry::dumps"),
             }),
             GFP_KERNEL,
         )
@@ -53,8 +69,9 @@ impl Registry {
     }
 
     /// Enters a file that has been opened. May sleep. `ENOMEM`.
-    pub(super) fn insert(&self, process: &Arc<Process>) -> Result {
+    pub(super) fn insert(self: &Arc<Self>, process: &Arc<Process>) -> Result {
         let room = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        self.publish(process.key.tgid)?;
         let node = room.into_node(process.key, process.clone());
         // Keys are never used again, so nothing is replaced.
         let replaced = self.processes.lock().insert(node);
@@ -66,6 +83,39 @@ impl Registry {
     pub(super) fn remove(&self, process: &Process) {
         let removed = self.processes.lock().remove_node(&process.key);
         drop(removed);
+        self.unpublish(process.key.tgid);
+    }
+
+    /// A thread group opens a file: it has a [`Dump`] from the first one on. `ENOMEM`.
+    fn publish(self: &Arc<Self>, tgid: Pid) -> Result {
+        let mut dumps = self.dumps.lock();
+        if let Some(dump) = dumps.get_mut(&tgid) {
+            dump.count += 1;
+            return Ok(());
+        }
+        let room = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        let name = CString::try_from_fmt(fmt!("{tgid}"))?;
+        let dump = Dump::process(self, tgid)?;
+        let dump = GroupDump {
+            count: 1,
+            _file: self.directory.file(&name, dump),
+        };
+        let replaced = dumps.insert(room.into_node(tgid, dump));
+        drop(replaced);
+        Ok(())
+    }
+
+    /// It closes one. With the last, the [`Dump`] goes, which waits for those who read it.
+    fn unpublish(&self, tgid: Pid) {
+        let mut dumps = self.dumps.lock();
+        let Some(dump) = dumps.get_mut(&tgid) else {
+            return;
+        };
+        dump.count -= 1;
+        if dump.count == 0 {
+            let removed = dumps.remove_node(&tgid);
+            drop(removed);
+        }
     }
 
     /// The first file at `from` or after it. May sleep.
@@ -73,6 +123,16 @@ impl Registry {
         let processes = self.processes.lock();
         let cursor = processes.cursor_lower_bound(from)?;
         Some(cursor.current().1.clone())
+    }
+
+    /// The file with the least key. May sleep.
+    pub(super) fn first(&self) -> Option<Arc<Process>> {
+        self.lower_bound(&Key::FIRST)
+    }
+
+    /// The file with the least key that is greater than `key`. May sleep.
+    pub(super) fn after(&self, key: Key) -> Option<Arc<Process>> {
+        self.lower_bound(&key.following()?)
     }
 
     /// The open files of a thread group, the latest first. `next` may sleep.
@@ -95,6 +155,11 @@ impl Registry {
 }
 
 impl Key {
+    const FIRST: Key = Key {
+        tgid: 0,
+        number: Reverse(u64::MAX),
+    };
+
     /// The least key that is greater.
     fn following(self) -> Option<Key> {
         let Reverse(number) = self.number;

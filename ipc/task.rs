@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the current task has, and the kernel crate has no safe way to: its nice value, its files.
+//! What the current task has, and the kernel crate has no safe way to: its nice value, its files,
+//! the time in ticks.
 
 #![allow(unsafe_code)]
 
@@ -56,6 +57,20 @@ pub(super) fn set_nice(value: i32) {
     // SAFETY: As above.
     // CAST: widens.
     unsafe { bindings::set_user_nice(current, lowest as c_long) };
+}
+
+/// The time in ticks, as far as 32 bits go.
+pub(super) fn ticks() -> u32 {
+    // SAFETY: The tick stores to it at any time, whole; any of the values will do.
+    let jiffies = unsafe { core::ptr::read_volatile(&raw const bindings::jiffies) };
+    // CAST: truncates.
+    jiffies as u32
+}
+
+/// How long ago [`ticks`] said so, in milliseconds: at most as long as 32 bits go.
+pub(super) fn elapsed_ms(since: u32) -> u64 {
+    // SAFETY: Any number of ticks has a length.
+    unsafe { bindings::jiffies64_to_msecs(ticks().wrapping_sub(since).into()) }
 }
 
 /// The file behind a descriptor of the current process.

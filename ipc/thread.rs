@@ -15,8 +15,9 @@ use kernel::{
 };
 
 use super::{
+    journal::Sent,
     process::{self, Process},
-    stats::Counts,
+    stats::{Counts, ThreadCount},
     transaction::{self, Transaction},
     work::{Entry, Work},
 };
@@ -86,6 +87,17 @@ pub(super) struct State {
     pub(super) error: ExtendedError,
 }
 
+/// What there is to be seen of a thread.
+pub(super) struct Seen {
+    pub(super) looper: Looper,
+    /// It sleeps until there is work for its process.
+    pub(super) is_waiting: bool,
+    pub(super) is_polled: bool,
+    pub(super) need_return: bool,
+    pub(super) return_error: Option<u32>,
+    pub(super) reply_error: Option<u32>,
+}
+
 /// A thread on an open file.
 #[pin_data]
 pub(crate) struct Thread {
@@ -101,6 +113,7 @@ pub(crate) struct Thread {
     pub(super) need_return: Atomic<bool>,
     /// What it has done and been told.
     pub(super) counts: Arc<Counts>,
+    _count: ThreadCount,
     /// What the thread sleeps on.
     #[pin]
     pub(super) wakeup: CondVar,
@@ -143,6 +156,7 @@ impl Thread {
             is_dead: Atomic::new(false),
             need_return: Atomic::new(true),
             counts,
+            _count: ThreadCount::new(),
             wakeup <- new_condvar!("Thread::wakeup"),
             poll: SetOnce::new(),
         }));
@@ -150,6 +164,33 @@ impl Thread {
             Ok(thread) => Ok(thread.into()),
             Err(never) => match never {},
         }
+    }
+
+    /// What there is to be seen of the thread.
+    pub(super) fn look(&self, inner: &process::Inner) -> Seen {
+        let state = self.state.access(inner);
+        Seen {
+            looper: state.looper,
+            is_waiting: matches!(state.waiting, Entry::Queued(_)),
+            is_polled: self.is_polled(),
+            need_return: self.need_return.load(Relaxed),
+            return_error: state.return_error,
+            reply_error: state.reply_error,
+        }
+    }
+
+    /// The thread's own queue.
+    pub(super) fn queue(&self, inner: &process::Inner) -> Queue {
+        self.state.access(inner).todo
+    }
+
+    /// What is `depth` entries below the top of the call stack, and whether the thread sent it.
+    pub(super) fn stack_entry(&self, inner: &process::Inner, depth: usize) -> Option<(Sent, bool)> {
+        let mut entry = self.state.access(inner).stack.as_ref()?;
+        for _ in 0..depth {
+            entry = entry.below(self, inner)?;
+        }
+        Some((entry.look(), entry.is_from(self)))
     }
 
     /// Wakes the thread, or its pollers. With `sync` the waker is about to sleep.
@@ -394,6 +435,13 @@ impl Thread {
         let mut inner = self.process.inner.lock();
         // Keeps the removed entry, and all that is taken below, beyond the unlocking.
         let tree_node = inner.threads.remove_node(&self.id);
+        if tree_node.is_some() {
+            inner.thread_count -= 1;
+            match &inner.past_counts {
+                Some(past) => past.add(&self.counts),
+                None => inner.past_counts = Some(self.counts.clone()),
+            }
+        }
         self.stop_waiting(&mut inner);
         if self.is_polled() {
             inner.polled_threads -= 1;

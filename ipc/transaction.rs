@@ -10,9 +10,11 @@ use kernel::{
 };
 
 use super::{
+    journal::Sent,
     node::Hold,
     object::Objects,
     process::{self, Process},
+    stats::TransactionCount,
     thread::{ExtendedError, Thread},
     Buffer,
 };
@@ -114,8 +116,9 @@ pub(super) struct Target {
 /// What a message is called: its sender, and its number among those of that process.
 #[derive(Clone, Copy)]
 pub(super) struct Name {
-    /// The thread group that opened the file it was sent on.
+    /// The thread group that opened the file it was sent on, and the thread that sent it.
     pub(super) tgid: Pid,
+    pub(super) tid: Pid,
     /// What `BINDER_GET_EXTENDED_ERROR` calls the id.
     pub(super) id: u32,
 }
@@ -123,6 +126,8 @@ pub(super) struct Name {
 /// What is known of a message when it is sent, and does not change.
 pub(super) struct Message {
     pub(super) name: Name,
+    /// When it was sent: see [`task::ticks`](super::task::ticks).
+    pub(super) sent: u32,
     /// The thread that waits for the reply. `None` in replies and one-way messages.
     pub(super) from: Option<Arc<Thread>>,
     /// The call that `from` was handling or waiting for when it sent this one.
@@ -172,6 +177,7 @@ struct State {
 pub(crate) struct Transaction {
     message: Message,
     state: LockedBy<State, process::Inner>,
+    _count: TransactionCount,
 }
 
 /// A record to be filled in: without parcel, stack, or sender.
@@ -220,6 +226,7 @@ impl Transaction {
             Transaction {
                 message,
                 state: LockedBy::new(&to.inner, State::default()),
+                _count: TransactionCount::new(),
             },
             GFP_KERNEL_ACCOUNT,
         )
@@ -239,28 +246,40 @@ impl Transaction {
         self.message.target.is_none()
     }
 
+    /// What there is to be seen of the message.
+    pub(super) fn look(&self) -> Sent {
+        Sent::new(&self.message, 0)
+    }
+
     /// Whether `thread` sent the call. On the stack of a thread, all other calls are for it.
     pub(super) fn is_from(&self, thread: &Thread) -> bool {
         matches!(&self.message.from, Some(from) if core::ptr::eq(&**from, thread))
     }
 
-    /// Traces that the message is being queued, to the thread `to_tid` or, with 0, to no one yet.
-    pub(super) fn trace_queued(&self, to_tid: Pid) {
-        trace::Transaction::trace(|| {
-            let message = &self.message;
-            trace::Transaction {
-                from_tgid: message.name.tgid,
-                id: message.name.id,
-                to_tgid: message.to.tgid,
-                to_tid,
-                node: message.target.map_or(0, |target| target.node),
-                reply: self.is_reply(),
-                code: message.code,
-                flags: message.flags,
-                data_size: message.data_size,
-                offsets_size: message.offsets_size,
-            }
-        });
+    /// Notes that the message is being queued, to the thread `to_tid` or, with 0, to no one yet. Called
+    /// with the receiver locked.
+    pub(super) fn note_queued(&self, to_tid: Pid) {
+        self.message.to.context.journal.sent(&self.message, to_tid);
+        trace::Transaction::trace(|| self.queued(to_tid));
+    }
+
+    /// What is traced of it. (Not part of its caller, which would have more registers to save.)
+    #[cold]
+    #[inline(never)]
+    fn queued(&self, to_tid: Pid) -> trace::Transaction {
+        let message = &self.message;
+        trace::Transaction {
+            from_tgid: message.name.tgid,
+            id: message.name.id,
+            to_tgid: message.to.tgid,
+            to_tid,
+            node: message.target.map_or(0, |target| target.node),
+            reply: self.is_reply(),
+            code: message.code,
+            flags: message.flags,
+            data_size: message.data_size,
+            offsets_size: message.offsets_size,
+        }
     }
 
     /// Attaches the bytes. Called before the message is queued.
@@ -322,6 +341,19 @@ impl Transaction {
     pub(super) fn take_stacked(&self, to: &mut process::Inner) -> (Option<Arc<Transaction>>, i32) {
         let state = self.state.access_mut(to);
         (state.to_parent.take(), state.saved_nice)
+    }
+
+    /// What is below the call on the stack of `thread`, whose process is locked.
+    pub(super) fn below<'a>(
+        &'a self,
+        thread: &Thread,
+        process: &'a process::Inner,
+    ) -> Option<&'a Arc<Transaction>> {
+        if self.is_from(thread) {
+            self.message.from_parent.as_ref()
+        } else {
+            self.state.access(process).to_parent.as_ref()
+        }
     }
 
     /// What is below the call on the stack of `thread`, which is being taken apart.

@@ -6,12 +6,13 @@ use kernel::{
     prelude::*,
     security::{self, SecurityCtx},
     sync::{atomic::Relaxed, Arc},
-    task::Kuid,
+    task::{Kuid, Pid},
     uaccess::{UserPtr, UserSlice},
 };
 
 use super::{
     copy::{Payload, Transfer},
+    journal::{self, Failed},
     node::{Node, Turn},
     object::Objects,
     process::{self, Process, Wake},
@@ -271,9 +272,12 @@ impl Thread {
     /// `BC_TRANSACTION`. `true` if it failed.
     fn send_call(self: &Arc<Self>, data: &TransactionData) -> bool {
         let id = self.begin_message();
-        let Err(failure) = self.try_send_call(data, id) else {
+        let mut to_tgid = 0;
+        let Err(failure) = self.try_send_call(data, id, &mut to_tgid) else {
             return false;
         };
+        let kind = journal::Kind::new(false, data.flags);
+        self.note_failure(id, kind, to_tgid, data, failure);
         let mut inner = self.process.inner.lock();
         self.state.access_mut(&mut inner).error = failure.extended(id);
         self.set_return_error(&mut inner, failure.code);
@@ -292,14 +296,46 @@ impl Thread {
     fn name_message(&self, id: u32) -> Name {
         Name {
             tgid: self.process.tgid,
+            tid: self.id,
             id,
         }
     }
 
-    fn try_send_call(self: &Arc<Self>, data: &TransactionData, id: u32) -> Result<(), Failure> {
+    /// Notes that a message of the thread's could not be sent.
+    fn note_failure(
+        &self,
+        id: u32,
+        kind: journal::Kind,
+        to_tgid: Pid,
+        data: &TransactionData,
+        failure: Failure,
+    ) {
+        let is_reply = kind == journal::Kind::Reply;
+        self.process.context.journal.failed(&Failed {
+            name: self.name_message(id),
+            kind,
+            context: self.process.context.number,
+            to_tgid,
+            handle: if is_reply { 0 } else { data.handle },
+            code: data.code,
+            flags: data.flags,
+            data_size: data.data_size,
+            offsets_size: data.offsets_size,
+            failure,
+        });
+    }
+
+    /// Also says whom the message was for, as soon as that is known.
+    fn try_send_call(
+        self: &Arc<Self>,
+        data: &TransactionData,
+        id: u32,
+        to_tgid: &mut Pid,
+    ) -> Result<(), Failure> {
         let (hold, spare) = self.process.target(data.handle)?;
         let node = hold.node.clone();
         let owner = &node.owner;
+        *to_tgid = owner.tgid;
         security::binder_transaction(&self.process.cred, &owner.cred)
             .map_err(|_| Failure::failed(EPERM))?;
 
@@ -328,6 +364,7 @@ impl Thread {
         let filled = fill(self, owner, data, kind, accepts_files, context.as_ref())?;
         let message = Message {
             name: self.name_message(id),
+            sent: task::ticks(),
             from: (!is_one_way).then(|| self.clone()),
             from_parent,
             depth,
@@ -437,6 +474,8 @@ impl Thread {
             let failure = Failure::failed(EPROTO);
             state.error = failure.extended(id);
             self.set_return_error(&mut inner, failure.code);
+            drop(inner);
+            self.note_failure(id, journal::Kind::Reply, 0, data, failure);
             return true;
         };
         let (below, saved_nice) = call.take_stacked(&mut inner);
@@ -448,6 +487,9 @@ impl Thread {
             transaction::recycle(call);
             return false;
         };
+        let to = call.message().from.as_ref();
+        let to_tgid = to.map_or(0, |from| from.process.tgid);
+        self.note_failure(id, journal::Kind::Reply, to_tgid, data, failure);
         if let Some(from) = &call.message().from {
             let mut inner = from.process.inner.lock();
             let state = from.state.access_mut(&mut inner);
@@ -483,6 +525,7 @@ impl Thread {
         let filled = fill(self, &from.process, data, Kind::TwoWay, accepts_files, None)?;
         let message = Message {
             name: self.name_message(id),
+            sent: task::ticks(),
             from: None,
             from_parent: None,
             depth: 0,
@@ -548,7 +591,7 @@ fn enqueue_reply(
         drop(parcel);
         return Err((Failure::died(), reply));
     }
-    reply.trace_queued(from.id);
+    reply.note_queued(from.id);
     reply.attach(&mut inner, parcel);
     from.push_with(&mut inner, Work::Transaction(reply), ticket);
     let popped = transaction::pop_call(from, &mut inner, call);
@@ -607,7 +650,7 @@ fn enqueue(node: &Node, transaction: Arc<Transaction>, parcel: Parcel) -> Result
                 transaction.set_turn(&mut inner);
             }
             let thread = caller_in(&transaction, &inner).or_else(|| inner.pop_waiting());
-            transaction.trace_queued(thread.as_ref().map_or(0, |thread| thread.id));
+            transaction.note_queued(thread.as_ref().map_or(0, |thread| thread.id));
             let work = Work::Transaction(transaction);
             match thread {
                 Some(thread) => {
@@ -625,7 +668,7 @@ fn enqueue(node: &Node, transaction: Arc<Transaction>, parcel: Parcel) -> Result
             }
         }
         Turn::After(queue) => {
-            transaction.trace_queued(0);
+            transaction.note_queued(0);
             if is_frozen {
                 outdated = node.take_outdated(&mut inner, &transaction);
             }

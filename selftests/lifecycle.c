@@ -465,6 +465,39 @@ static void reload_beside(long (*fn)(struct peer *p, void *arg), bool works)
 	check_nothing_left("rust_ipc");
 }
 
+/* A file of debugfs that is open keeps the module, and can be read on. */
+TEST_F(lifecycle, reader_keeps_the_module)
+{
+	static const char *const files[] = {
+		"state", "stats", "transactions", "transaction_log", "failed_transaction_log",
+	};
+	struct peer *p;
+	char path[64], byte;
+	size_t i;
+	int fd;
+
+	ASSERT_EQ(0, load(""));
+	for (i = 0; i < ARRAY_SIZE(files); i++) {
+		p = manager("somebody");
+		call(p, 1, NULL, 0);
+		ASSERT_EQ(0, transact(p));
+		snprintf(path, sizeof(path), DEBUGFS "/rust_ipc/%s", files[i]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		ASSERT_LE(0, fd);
+		ASSERT_NE(-1, read(fd, &byte, 1));
+		forget_peers();
+		/* Until the last file of the device is closed, it would be refused anyway. */
+		ASSERT_TRUE(eventually(!file_has(DEBUGFS "/rust_ipc/state", "proc ")));
+		ASSERT_EQ(-EAGAIN, unload());
+		ASSERT_EQ(0, lseek(fd, 0, SEEK_SET));
+		ASSERT_NE(-1, read(fd, &byte, 1));
+		ASSERT_EQ(-EAGAIN, unload());
+		close(fd);
+	}
+	unload_soon();
+	check_nothing_left("rust_ipc");
+}
+
 TEST_F(lifecycle, unload_beside_opener)
 {
 	reload_beside(do_open_close, false);

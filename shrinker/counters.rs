@@ -2,13 +2,12 @@
 
 //! How often what happened, readable in debugfs.
 
-use core::ptr;
-
 use kernel::{
-    bindings, c_str,
-    prelude::*,
+    c_str,
     sync::atomic::{Atomic, Relaxed},
 };
+
+use crate::watch::debugfs::Directory;
 
 /// A number that only goes up.
 pub(crate) struct Counter(Atomic<u64>);
@@ -20,51 +19,9 @@ impl Counter {
     }
 }
 
-/// A directory in debugfs, removed with all that is in it when this is dropped.
-///
-/// The files in it have operations of the kernel's own, not of a module: one that is still open when
-/// the directory is removed reads as an error from then on, and does not keep the module. (The
-/// kernel crate's debugfs files have operations in the module, and nothing keeps those while a file
-/// is open.)
-///
-/// # Invariants
-///
-/// What `debugfs_create_dir()` returned: a directory, or an error, which the functions of debugfs
-/// take for "nothing to do".
-pub(super) struct Directory(*mut bindings::dentry);
-
-// SAFETY: Any thread may remove a directory.
-unsafe impl Send for Directory {}
-// SAFETY: debugfs has its own locks.
-unsafe impl Sync for Directory {}
-
-impl Directory {
-    /// Makes a directory of this name. May sleep.
-    pub(super) fn new(name: &CStr) -> Self {
-        // SAFETY: The name is a string. Without a parent it goes into the root of debugfs.
-        // INVARIANT: As it says.
-        Self(unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), ptr::null_mut()) })
-    }
-
-    /// Makes a directory in this one, which goes with it. May sleep.
-    fn subdirectory(&self, name: &CStr) -> *mut bindings::dentry {
-        // SAFETY: The name is a string, and by the type invariant the parent is as it may be.
-        unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), self.0) }
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant this is a directory, or nothing to remove. It waits for
-        // those who read a file.
-        unsafe { bindings::debugfs_remove(self.0) };
-    }
-}
-
 macro_rules! counters {
     ($($(#[$attribute:meta])* $name:ident,)*) => {
-        /// What became of pages. Each has a file in debugfs, of its name, in `reclaim` of the
-        /// module's directory.
+        /// What became of pages. Each has a file in debugfs, of its name.
         pub(crate) struct Counters {
             $($(#[$attribute])* pub(crate) $name: Counter,)*
         }
@@ -80,14 +37,10 @@ macro_rules! counters {
             ///
             /// The counters must stay where they are until the directory has been dropped.
             pub(super) unsafe fn publish(&self, directory: &Directory) {
-                let parent = directory.subdirectory(c"reclaim");
                 $(
-                    let name = c_str!(stringify!($name)).as_char_ptr();
-                    // SAFETY: The name is a string, the parent a directory or an error, and the
-                    // caller keeps the counter. debugfs only ever reads it, as a whole.
-                    unsafe {
-                        bindings::debugfs_create_u64(name, 0o444, parent, self.$name.0.as_ptr())
-                    };
+                    let name = c_str!(stringify!($name));
+                    // SAFETY: The caller keeps the counter, which is atomic.
+                    unsafe { directory.number(name, self.$name.0.as_ptr()) };
                 )*
             }
         }

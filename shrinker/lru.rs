@@ -13,7 +13,8 @@ use kernel::{
     types::Opaque,
 };
 
-use super::{counters::Directory, memcg::charged_to, Counters, Memcg};
+use super::{memcg::charged_to, Counters, Memcg};
+use crate::watch::debugfs::Directory;
 
 // Expressions in C.
 const SHRINKER_NUMA_AWARE: c_uint = 1 << 2;
@@ -410,18 +411,18 @@ fn account_reclaimed(pages: usize) {
 /// order: first what looks at the lists and counters, then those.)
 pub(crate) struct Shrinker<R: Reclaim> {
     _registration: RawShrinker,
-    _directory: Directory,
+    _directory: Arc<Directory>,
     lru: Arc<Lru<R>>,
 }
 
 impl<R: Reclaim> Shrinker<R> {
-    /// Registers a shrinker, and makes a directory in debugfs, of this name.
+    /// Registers a shrinker of this name, and makes a directory `reclaim` for its counters.
     ///
     /// May sleep. `ENOMEM`.
-    pub(crate) fn new(name: &'static CStr) -> Result<Self> {
+    pub(crate) fn new(name: &'static CStr, parent: &Arc<Directory>) -> Result<Self> {
         let shrinker = RawShrinker::new(name)?;
         let lru = Lru::new(name, &shrinker)?;
-        let directory = Directory::new(name);
+        let directory = parent.subdirectory(c"reclaim")?;
         // SAFETY: The counters are in `lru`, which outlives the directory: it is dropped after it.
         unsafe { lru.counters.publish(&directory) };
 

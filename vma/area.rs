@@ -50,6 +50,8 @@ pub(crate) struct Info {
     pub(crate) live_buffers: usize,
     /// Bytes in these.
     pub(crate) live_bytes: usize,
+    /// The most bytes that ever were.
+    pub(crate) most_live_bytes: usize,
     /// Pages that a buffer covers some of.
     pub(crate) pages_in_use: usize,
     /// Pages that are kept for the next message.
@@ -425,6 +427,11 @@ impl<B: Send + 'static> Area<B> {
         }
     }
 
+    /// The first buffer that starts `start_bytes` or more into the area. Does not sleep.
+    pub(crate) fn buffer_from(&self, start_bytes: usize) -> Option<ranges::Seen> {
+        self.inner.lock().ranges.as_ref()?.seen_from(start_bytes)
+    }
+
     /// The state of the area. The numbers of pages may change while they are counted.
     ///
     /// Does not sleep.
@@ -447,6 +454,7 @@ impl<B: Send + 'static> Area<B> {
             info.size_bytes = ranges.len_bytes();
             info.live_buffers = ranges.live();
             info.live_bytes = ranges.used_bytes();
+            info.most_live_bytes = ranges.most_used_bytes();
             info.oneway_free_bytes = ranges.one_way_left_bytes();
         }
         info

@@ -181,6 +181,32 @@ TRACE_EVENT(rust_ipc_transaction_received,
 	TP_printk("transaction=%d:%u", __entry->from_tgid, __entry->id)
 );
 
+TRACE_EVENT(rust_ipc_transaction_failed,
+	TP_PROTO(s32 from_tgid, u32 id, s32 to_tgid, u32 handle, bool reply, u32 code, s32 error),
+	TP_ARGS(from_tgid, id, to_tgid, handle, reply, code, error),
+	TP_STRUCT__entry(
+		__field(s32, from_tgid)
+		__field(u32, id)
+		__field(s32, to_tgid)
+		__field(u32, handle)
+		__field(u32, code)
+		__field(s32, error)
+		__field(bool, reply)
+	),
+	TP_fast_assign(
+		__entry->from_tgid = from_tgid;
+		__entry->id = id;
+		__entry->to_tgid = to_tgid;
+		__entry->handle = handle;
+		__entry->code = code;
+		__entry->error = error;
+		__entry->reply = reply;
+	),
+	TP_printk("transaction=%d:%u to=%d handle=%u reply=%d code=%s error=%d",
+		  __entry->from_tgid, __entry->id, __entry->to_tgid, __entry->handle,
+		  __entry->reply, rust_ipc_print_return(__entry->code), __entry->error)
+);
+
 TRACE_EVENT(rust_ipc_buffer_alloc,
 	TP_PROTO(s32 tgid, u64 offset, u64 size),
 	TP_ARGS(tgid, offset, size),

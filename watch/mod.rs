@@ -7,7 +7,8 @@
 //! Turns the kernel's ways of looking into a driver into safe ones. It knows neither processes nor
 //! messages: what an event or a line says is up to who has something to say.
 //!
-//! - [`trace`]: the tracepoints of `events.h`. One that is off costs a jump that is not taken.
+//! - [`trace`]: the tracepoints of `events.h`. One that is off costs an instruction that does nothing.
+//! - [`debugfs`]: directories, and files that are read item by item.
 //!
 //! # Locks
 //!
@@ -20,4 +21,5 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod debugfs;
 pub(crate) mod trace;

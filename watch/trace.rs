@@ -128,6 +128,21 @@ events! {
         id: u32,
     }
 
+    /// A message could not be sent or delivered.
+    struct TransactionFailed = rust_ipc_transaction_failed {
+        from_tgid: Pid,
+        id: u32,
+        /// 0 if it is not known.
+        to_tgid: Pid,
+        /// The sender's handle; 0 in a reply.
+        handle: u32,
+        reply: bool,
+        /// `BR_*`.
+        code: u32,
+        /// A negative errno, or 0.
+        error: i32,
+    }
+
     /// A buffer has been reserved in a process's area.
     struct BufferAlloc = rust_ipc_buffer_alloc {
         tgid: Pid,
