@@ -123,11 +123,20 @@ static long number(const char *text, const char *name)
 	return 0;
 }
 
+/* The context manager, once those of the test before are gone: they would be listed, too. */
+static struct peer *only_manager(const char *name, size_t len)
+{
+	struct __test_metadata *_metadata = this_test;
+
+	ASSERT_TRUE(eventually(!number(look("stats"), "processes")));
+	return manager_with(name, len);
+}
+
 /* ---- messages ------------------------------------------------------------- */
 
 TEST_F(ipc, pending_call)
 {
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	struct binder_transaction_data *tr;
 	int s = server->pid, c = client->pid;
 
@@ -161,7 +170,7 @@ TEST_F(ipc, pending_call)
 
 TEST_F(ipc, nested_calls)
 {
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	struct binder_transaction_data *tr;
 	__u32 handle = offer(client, server, 0x1000, 0x2000);
 	int s = server->pid, c = client->pid;
@@ -187,7 +196,7 @@ TEST_F(ipc, nested_calls)
 
 TEST_F(ipc, oneway_queue)
 {
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	int s = server->pid, c = client->pid;
 
 	for (int i = 0; i < 3; i++) {
@@ -208,7 +217,7 @@ TEST_F(ipc, oneway_queue)
 
 TEST_F(ipc, nodes_and_handles)
 {
-	struct peer *server = manager("server"), *owner = member("owner");
+	struct peer *server = only_manager("server", AREA_LEN), *owner = member("owner");
 	__u32 handle = offer(owner, server, 0x1000, 0x2000);
 	int o = owner->pid;
 
@@ -236,7 +245,7 @@ TEST_F(ipc, nodes_and_handles)
 
 TEST_F(ipc, threads)
 {
-	struct peer *server = manager("server"), *looper = new_thread(server, "looper");
+	struct peer *server = only_manager("server", AREA_LEN), *looper = new_thread(server, "looper");
 	struct peer *helper = new_thread(server, "helper");
 	int s = server->tid;
 
@@ -255,7 +264,7 @@ TEST_F(ipc, threads)
 
 TEST_F(ipc, log_of_messages)
 {
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	int s = server->pid, c = client->pid;
 	const char *text, *call, *reply;
 
@@ -276,7 +285,7 @@ TEST_F(ipc, log_of_messages)
 
 TEST_F(ipc, log_of_failures)
 {
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	int s = server->pid, c = client->pid;
 	__u8 *bytes = arena_alloc(2 * AREA_LEN);
 
@@ -323,7 +332,7 @@ TEST_F(ipc, counts_are_exact)
 		{ "BC_INCREFS", 0 }, { "BR_TRANSACTION", 10 }, { "BR_REPLY", 10 },
 		{ "BR_TRANSACTION_COMPLETE", 20 }, { "BR_FAILED_REPLY", 0 },
 	};
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	char *before = strdup(look("stats")), *after;
 	size_t i;
 
@@ -358,7 +367,7 @@ TEST_F(ipc, counts_are_exact)
 
 TEST_F(ipc, objects_are_counted)
 {
-	struct peer *server = manager("server"), *owner = member("owner");
+	struct peer *server = only_manager("server", AREA_LEN), *owner = member("owner");
 	__u32 handle;
 
 	ASSERT_EQ(1, number(look("stats"), "nodes"));
@@ -379,7 +388,7 @@ TEST_F(ipc, objects_are_counted)
 
 TEST_F(ipc, area_is_accounted_for)
 {
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	struct binder_transaction_data *tr;
 	char line[128];
 
@@ -400,7 +409,7 @@ TEST_F(ipc, area_is_accounted_for)
 
 TEST_F(ipc, a_file_for_each_process)
 {
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	char path[64], byte[16];
 	struct stat st;
 	int fd, again;
@@ -431,7 +440,7 @@ TEST_F(ipc, a_file_for_each_process)
 /* Small reads add up to what one large read says, also from the middle. */
 TEST_F(ipc, reads_of_all_sizes)
 {
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	char *whole, *part = malloc(1 << 16);
 	size_t len = 0, size;
 	int fd;
@@ -533,7 +542,7 @@ TEST_F(ipc, reading_beside_traffic)
 	static const char *const files[] = {
 		"state", "transactions", "stats", "transaction_log", "failed_transaction_log",
 	};
-	struct peer *server = manager("server"), *talker = member("talker");
+	struct peer *server = only_manager("server", AREA_LEN), *talker = member("talker");
 	struct peer *churner = new_process("churner");
 	int *stop = arena_alloc(sizeof(*stop));
 	struct talk *talk = start_talking(talker, server, stop);
@@ -560,7 +569,7 @@ TEST_F(ipc, reading_beside_traffic)
 
 TEST_F(ipc, huge_process)
 {
-	struct peer *server = manager_with("server", 4 << 20), *owner = member("owner");
+	struct peer *server = only_manager("server", 4 << 20), *owner = member("owner");
 	struct peer *keeper = member_with("keeper", 4 << 20), *talker = member("talker");
 	struct flat_binder_object *objects = arena_alloc(BATCH * sizeof(*objects));
 	__u64 *offsets = arena_alloc(BATCH * sizeof(*offsets));
@@ -657,7 +666,7 @@ static int events(int tid, const char *format, ...)
 
 TEST_F(ipc, events_of_a_call)
 {
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	int s = server->pid, c = client->pid;
 
 	start_tracing();
@@ -682,7 +691,7 @@ TEST_F(ipc, events_of_a_call)
 
 TEST_F(ipc, events_of_failures)
 {
-	struct peer *server = manager("server"), *client = member("client");
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
 	int s = server->pid, c = client->pid;
 	__u8 *bytes = arena_alloc(2 * AREA_LEN);
 
