@@ -22,6 +22,12 @@ root_key()
 
 ROOT=${RUST_IPC_ROOT:-$CACHE/root-$KERNEL-$(root_key)}
 
+# Where the root has what tools/setup-clients puts there.
+clients_folder()
+{
+	echo "/opt/clients-$(sha256sum <"$TOP/tools/setup-clients" | cut -c1-12)"
+}
+
 die()
 {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
@@ -138,5 +144,6 @@ machine()
 	for program in "$TOP"/build/bin/*; do
 		[ ! -e "$program" ] || add+=(--add "$program=/bin/${program##*/}")
 	done
+	[ ! -d "$TOP/build/clients" ] || add+=(--add "$TOP/build/clients=/")
 	"$TOP/tools/vm/run" ${add[@]+"${add[@]}"} "$@"
 }
