@@ -35,6 +35,7 @@ test_program()
 
 mkdir -p "$into/bin"
 cp -a selftests "$into/"
+cp demo "$into/bin/clients-demo"
 (
 	cd rsbinder
 	cargo build --quiet --locked --target $target -p rsbinder-digest -p rsbinder-tools --bins
