@@ -97,6 +97,6 @@ help:
 	@echo '  TESTS="NAME..."      only these test programs (make test)'
 	@echo '  CMD="COMMAND"        run it in the machine instead of a shell (make vm)'
 	@echo '  MODULE_PARAMS="K=V"  module parameters in the machine'
-	@echo '  ACCEL=kvm ICOUNT=1 CPUS=2 MEMORY=2048 TEST_TIMEOUT=120 QEMU=... QEMU_ARGS=...'
+	@echo '  ACCEL=kvm ICOUNT=1 CPUS=2 MEMORY=2048 TEST_TIMEOUT=300 QEMU=... QEMU_ARGS=...'
 	@echo '                       the machine (tools/vm/run --help says more)'
 	@echo '  RUST_IPC_KUNIT=1     build the KUnit suites in'
