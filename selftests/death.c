@@ -6,10 +6,10 @@
  * The C driver keeps the buffers of messages that an exiting thread had not
  * read, so tests of that look at the whole area with our driver only.
  */
-#include <linux/userfaultfd.h>
 #include <sys/epoll.h>
 
 #include "memory.h"
+#include "slow.h"
 
 static void expect_dead_reply(struct peer *client)
 {
@@ -522,64 +522,6 @@ TEST_F(ipc, exit_beside_waiter)
 }
 
 /* ---- in the middle of a copy ----------------------------------------------------- */
-
-/*
- * Memory that can be read up to a point, where whoever reads on, the kernel
- * included, sleeps until it is filled.
- */
-struct slow {
-	__u64 start;		/* what comes before the point */
-	__u64 page;		/* the point */
-	long uffd;
-};
-
-#define BEFORE 100
-
-static struct slow make_slow(struct peer *p)
-{
-	struct __test_metadata *_metadata = this_test;
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register region = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	long at = peer_mmap(p, NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			    -1);
-	struct slow slow = { at + PAGE - BEFORE, at + PAGE };
-
-	ASSERT_LT(0, at);
-	slow.uffd = peer_syscall(p, SYS_userfaultfd, O_CLOEXEC);
-	ASSERT_LE(0, slow.uffd);
-	ASSERT_EQ(0, peer_syscall(p, SYS_ioctl, slow.uffd, UFFDIO_API, arena_copy(&api, sizeof(api))));
-	region.range.start = slow.page;
-	region.range.len = PAGE;
-	ASSERT_EQ(0, peer_scribble(p, slow.start));
-	ASSERT_EQ(0, peer_syscall(p, SYS_ioctl, slow.uffd, UFFDIO_REGISTER,
-				  arena_copy(&region, sizeof(region))));
-	return slow;
-}
-
-/* Fills the rest, by way of another thread of the same process. */
-static void fill_slow(struct peer *p, const struct slow *slow)
-{
-	struct __test_metadata *_metadata = this_test;
-	struct uffdio_copy copy = { .dst = slow->page, .len = PAGE };
-	__u8 *page = arena_alloc(2 * PAGE);
-
-	page += -(uintptr_t)page & (PAGE - 1);
-	memset(page, 0x77, PAGE);
-	copy.src = (uintptr_t)page;
-	ASSERT_EQ(0, peer_syscall(p, SYS_ioctl, slow->uffd, UFFDIO_COPY,
-				  arena_copy(&copy, sizeof(copy))));
-}
-
-/* Takes the rest away. */
-static void unmap_slow(struct peer *p, const struct slow *slow)
-{
-	struct __test_metadata *_metadata = this_test;
-	struct uffdio_range range = { slow->page, PAGE };
-
-	ASSERT_EQ(0, peer_syscall(p, SYS_munmap, slow->page, PAGE));
-	ASSERT_EQ(0, peer_syscall(p, SYS_ioctl, slow->uffd, UFFDIO_WAKE,
-				  arena_copy(&range, sizeof(range))));
-}
 
 FIXTURE(copying) {
 	struct peer *server, *client, *helper, *other;
