@@ -10,7 +10,7 @@ use crate::run::Difference;
 #[derive(Clone, Debug, Default)]
 struct Rule {
     label: String,
-    /// Steps that came before, in any order.
+    /// Steps that came before, in any order, with what came of them in both: `STEP => RESULT`.
     after: Vec<String>,
     /// The step itself.
     step: String,
@@ -77,10 +77,10 @@ impl Allowed {
                 && matches(&rule.c, &c)
                 && matches(&rule.here, &ours)
                 && rule.after.iter().all(|pattern| {
-                    difference
-                        .before
-                        .iter()
-                        .any(|entry| matches(pattern, &entry.step))
+                    difference.before.iter().any(|entry| {
+                        let came = format!("{} => {}", entry.step, entry.lines.join(" | "));
+                        matches(pattern, &came)
+                    })
                 })
         });
         rule.map(|rule| rule.label.as_str())
@@ -134,13 +134,14 @@ mod tests {
     #[test]
     fn a_rule_is_narrow() {
         let allowed =
-            Allowed::parse("# no\nlabel\n  after A x*\n  step B*\n  C *1\n  here *2\n").unwrap();
+            Allowed::parse("# no\nlabel\n  after A x* => 7\n  step B*\n  C *1\n  here *2\n")
+                .unwrap();
         let entry = |step: &str, line: &str| Entry {
             step: step.into(),
             lines: vec![line.into()],
         };
         let mut difference = Difference {
-            before: vec![entry("A x y", "")],
+            before: vec![entry("A x y", "7")],
             c: entry("B", "1"),
             ours: entry("B", "2"),
         };

@@ -65,13 +65,23 @@ pub enum Break {
     ShortScatter,
     /// A thread's exit is not noticed.
     LostThreadExit,
-    /// The thread's error is not forgotten.
+    /// The thread's error cannot be asked for.
     WrongExtendedError,
+    /// A frozen process is said not to be.
+    WrongFrozen,
+    /// A message to a frozen process seems to have arrived.
+    LostPending,
+    /// A message does not replace the one before it.
+    LostUpdate,
+    /// The answer to `BR_FROZEN_BINDER` is overlooked.
+    LostFreezeDone,
+    /// Who sends too much is not told.
+    LostSpam,
 }
 
 impl Break {
     /// All of them: name, and the topic whose scripts notice.
-    pub const ALL: [(&'static str, &'static str, Self); 27] = [
+    pub const ALL: [(&'static str, &'static str, Self); 32] = [
         ("lost-complete", "calls", Self::LostComplete),
         ("swapped-returns", "references", Self::SwappedReturns),
         ("wrong-errno", "calls", Self::WrongErrno),
@@ -99,6 +109,11 @@ impl Break {
         ("short-scatter", "scatter", Self::ShortScatter),
         ("lost-thread-exit", "death", Self::LostThreadExit),
         ("wrong-extended-error", "calls", Self::WrongExtendedError),
+        ("wrong-frozen", "freeze", Self::WrongFrozen),
+        ("lost-pending", "freeze", Self::LostPending),
+        ("lost-update", "freeze", Self::LostUpdate),
+        ("lost-freeze-done", "freeze", Self::LostFreezeDone),
+        ("lost-spam", "spam", Self::LostSpam),
     ];
 
     /// The one of that name.
@@ -122,7 +137,8 @@ impl Break {
                 (Self::WeakAcquire, bc::ACQUIRE) => put(commands, at, bc::INCREFS),
                 (Self::LostAcquireDone, bc::ACQUIRE_DONE)
                 | (Self::LostIncrefsDone, bc::INCREFS_DONE)
-                | (Self::LostDeadDone, bc::DEAD_BINDER_DONE) => {
+                | (Self::LostDeadDone, bc::DEAD_BINDER_DONE)
+                | (Self::LostFreezeDone, bc::FREEZE_NOTIFICATION_DONE) => {
                     put_long(commands, arguments, 0xbad_bad);
                 }
                 (Self::WrongCookie, bc::REQUEST_DEATH_NOTIFICATION) => {
@@ -138,6 +154,10 @@ impl Break {
                 (Self::LostAcceptFds, bc::TRANSACTION) => {
                     let flags = word(commands, arguments + 20).unwrap_or(0);
                     put(commands, arguments + 20, flags & !0x10);
+                }
+                (Self::LostUpdate, bc::TRANSACTION) => {
+                    let flags = word(commands, arguments + 20).unwrap_or(0);
+                    put(commands, arguments + 20, flags & !0x40);
                 }
                 (Self::LostClear, bc::TRANSACTION) => {
                     let flags = word(commands, arguments + 20).unwrap_or(0);
@@ -179,6 +199,11 @@ impl Break {
             match (self, code) {
                 (Self::LostComplete, br::TRANSACTION_COMPLETE) => put(bytes, at, br::NOOP),
                 (Self::DeadForFailed, br::FAILED_REPLY) => put(bytes, at, br::DEAD_REPLY),
+                (Self::LostPending, br::TRANSACTION_PENDING_FROZEN)
+                | (Self::LostSpam, br::ONEWAY_SPAM_SUSPECT) => {
+                    put(bytes, at, br::TRANSACTION_COMPLETE);
+                }
+                (Self::WrongFrozen, br::FROZEN_BINDER) => put(bytes, arguments + 8, 0),
                 (Self::LostSpawn, br::SPAWN_LOOPER) => put(bytes, at, br::NOOP),
                 (Self::WrongPid, br::TRANSACTION) => put(bytes, arguments + 24, 1),
                 (Self::WrongCode, br::TRANSACTION) => {
@@ -200,19 +225,18 @@ impl Break {
                 _ => {}
             }
         }
-        // The first two that are not alike, and as long as each other.
-        let pair = starts.windows(2).find(|pair| {
-            pair[0].1 != pair[1].1
-                && pair[0].1 != br::NOOP
-                && return_len(pair[0].1) == return_len(pair[1].1)
-        });
-        if let (Self::SwappedReturns, Some(&[(first, _), (second, _)])) = (
-            self,
-            pair.map(|pair| pair.first_chunk().unwrap_or(&[(0, 0); 2])),
-        ) {
-            let len = second - first;
-            for offset in 0..len {
-                bytes.swap(first + offset, second + offset);
+        if self == Self::SwappedReturns {
+            // The first two that are not alike, and as long as each other.
+            let pair = starts
+                .iter()
+                .zip(starts.iter().skip(1))
+                .find(|((_, one), (_, other))| {
+                    one != other && *one != br::NOOP && return_len(*one) == return_len(*other)
+                });
+            if let Some((&(first, _), &(second, _))) = pair {
+                for offset in 0..second - first {
+                    bytes.swap(first + offset, second + offset);
+                }
             }
         }
     }

@@ -33,14 +33,6 @@ const TOPICS: &[(&str, &str)] = topics![
     "spam",
 ];
 
-/// Topics about what this driver does not do yet. A difference in one of these fails no test.
-const PENDING: &[&str] = &[];
-
-/// Whether a topic is one of those.
-pub fn is_pending(topic: &str) -> bool {
-    PENDING.contains(&topic)
-}
-
 /// The differences that are meant to be.
 pub fn allowed() -> Result<Allowed> {
     Allowed::parse(include_str!("../../../selftests/oracle/allow"))
@@ -55,4 +47,38 @@ pub fn scripts() -> Result<Vec<(&'static str, Script)>> {
         scripts.extend(topic_scripts.into_iter().map(|script| (topic, script)));
     }
     Ok(scripts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn all_that_is_there_can_be_read() {
+        assert!(!scripts().unwrap().is_empty());
+        assert!(!allowed().unwrap().labels().is_empty());
+    }
+
+    #[test]
+    fn every_file_is_a_topic() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../selftests/oracle");
+        let files: BTreeSet<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+            .filter_map(|name| name.strip_suffix(".script").map(str::to_owned))
+            .collect();
+        assert_eq!(
+            files,
+            TOPICS.iter().map(|(name, _)| name.to_string()).collect()
+        );
+    }
+
+    #[test]
+    fn every_allowed_difference_is_documented() {
+        let text = include_str!("../../../Documentation/differences.rst");
+        for label in allowed().unwrap().labels() {
+            assert!(text.contains(&format!("\n``{label}``\n")), "{label}");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 //! Looks for differences in scripts made up at random.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use crate::{
@@ -15,6 +17,9 @@ use crate::{
 
 /// How often a difference must be seen before it counts: what the scheduler decides differs once.
 const REPEATS: usize = 3;
+
+/// How long it may take to make a script shorter.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What came of a seed.
 pub enum Found<'a> {
@@ -54,7 +59,10 @@ pub fn try_seed<'a>(
     if !differs(&script, REPEATS)? {
         return Ok(Found::Unstable);
     }
-    let script = shrink::shrink(&script, |script| differs(script, 1))?;
+    let end = Instant::now() + PATIENCE;
+    let script = shrink::shrink(&script, |script| {
+        Ok(Instant::now() < end && differs(script, 1)?)
+    })?;
     // Once more, for the text. It may be gone if time plays a part after all.
     for _ in 0..REPEATS {
         if let Verdict::Different(difference) = run::compare(controller, sides, allowed, &script)? {

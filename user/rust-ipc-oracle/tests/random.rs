@@ -22,8 +22,8 @@ use rust_ipc_oracle::{
 
 /// Fewer scripts than this say nothing.
 const AT_LEAST: u64 = 50;
-/// More differences than this need not be told.
-const AT_MOST: usize = 5;
+/// More differences than this are not looked for: making scripts shorter takes time.
+const AT_MOST: usize = 2;
 
 fn main() -> Result<ExitCode> {
     let number =
