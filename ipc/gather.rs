@@ -327,7 +327,6 @@ mod tests {
     /// A buffer, as the model knows it.
     #[derive(Clone, Copy)]
     struct Known {
-        is_buffer: bool,
         from: u64,
         to: usize,
         len: usize,
@@ -352,7 +351,6 @@ mod tests {
     impl Model {
         fn new() -> Self {
             let nothing = Known {
-                is_buffer: false,
                 from: 0,
                 to: 0,
                 len: 0,
@@ -410,7 +408,6 @@ mod tests {
             }
             self.used += (len + 7) / 8 * 8;
             self.known[self.count] = Known {
-                is_buffer: true,
                 from: wire.address,
                 to,
                 len,
