@@ -208,7 +208,6 @@ objects! {
     HandleCount: "handles",
     DeathCount: "death notifications",
     FreezeCount: "freeze notifications",
-    TransactionCount: "transaction records",
 }
 
 impl Objects {

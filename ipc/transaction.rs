@@ -14,7 +14,6 @@ use super::{
     node::Hold,
     object::Objects,
     process::{self, Process},
-    stats::TransactionCount,
     thread::{ExtendedError, Thread},
     Buffer,
 };
@@ -177,7 +176,6 @@ struct State {
 pub(crate) struct Transaction {
     message: Message,
     state: LockedBy<State, process::Inner>,
-    _count: TransactionCount,
 }
 
 /// A record to be filled in: without parcel, stack, or sender.
@@ -226,7 +224,6 @@ impl Transaction {
             Transaction {
                 message,
                 state: LockedBy::new(&to.inner, State::default()),
-                _count: TransactionCount::new(),
             },
             GFP_KERNEL_ACCOUNT,
         )

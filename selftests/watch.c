@@ -362,7 +362,6 @@ TEST_F(ipc, counts_are_exact)
 		}
 	ASSERT_EQ(0, number(after, "threads"));
 	ASSERT_EQ(0, number(after, "nodes"));
-	ASSERT_EQ(0, number(after, "transaction records"));
 }
 
 TEST_F(ipc, objects_are_counted)
