@@ -8,7 +8,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 KERNEL ?= 7.3
 FILE ?= /bin/bash
 
-export KERNEL FILE CMD TESTS TEST_TIMEOUT MODULE_PARAMS RUST_IPC_KUNIT
+export KERNEL KERNEL_CONFIG FILE CMD TESTS TEST_TIMEOUT MODULE_PARAMS RUST_IPC_KUNIT
 export ACCEL ICOUNT CPUS MEMORY QEMU QEMU_ARGS DEBIAN_MIRROR RUST_IPC_ROOT
 
 # Where KDIR's kernel can take the module, lint and documentation use it too;
@@ -17,7 +17,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install clean distclean help preflight setup build \
-	selftests user check fmt symbols test run bench vm doc rust-analyzer
+	selftests user check fmt symbols test test-kasan test-long run bench vm doc rust-analyzer
 
 modules: preflight
 	$(kbuild) modules
@@ -53,6 +53,12 @@ symbols: build
 test:
 	@tools/test
 
+test-kasan:
+	@KERNEL_CONFIG=kasan tools/test
+
+test-long:
+	@tools/test-long
+
 run:
 	@tools/demo
 
@@ -79,6 +85,8 @@ help:
 	@echo '  make setup           make the build root'
 	@echo '  make build           build build/module/rust_ipc.ko'
 	@echo '  make test            lint gate, host tests, and the selftests in a virtual machine'
+	@echo '  make test-kasan      the selftests on a kernel that watches memory and locks'
+	@echo '  make test-long       both, about an hour'
 	@echo '  make run             pass a file through the driver in a virtual machine'
 	@echo '  make bench           what messages cost, beside the C driver, pipes and sockets'
 	@echo '                       (ARGS=-q: a quick look)'
@@ -93,6 +101,7 @@ help:
 	@echo 'Variables:'
 	@echo '  KDIR=DIR             kernel build directory ($(KDIR))'
 	@echo '  KERNEL=7.3           kernel series or release for the build root'
+	@echo '  KERNEL_CONFIG=kasan  a debug kernel instead of the stock one'
 	@echo '  FILE=PATH            the file for make run ($(FILE))'
 	@echo '  TESTS="NAME..."      only these test programs (make test)'
 	@echo '  CMD="COMMAND"        run it in the machine instead of a shell (make vm)'

@@ -14,13 +14,20 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/rust_ipc
 # A kernel series ("7.3": its newest release on offer) or one release ("7.3.4").
 KERNEL=${KERNEL:-7.3}
 
-# The name of the root changes whenever what goes into it does.
-root_key()
-{
-	cat "$TOP/tools/setup" "$TOP/tools/setup-kernel" | sha256sum | cut -c1-12
-}
+# A debug kernel in the stock kernel's place: the name of a .config of tools/debug-kernel.
+KERNEL_CONFIG=${KERNEL_CONFIG:-}
 
-ROOT=${RUST_IPC_ROOT:-$CACHE/root-$KERNEL-$(root_key)}
+# root_path: where the build root of KERNEL_CONFIG is. Its name changes whenever
+# what goes into it does.
+root_path()
+{
+	local parts=("$TOP"/tools/setup{,-kernel}) key
+
+	[ -z "$KERNEL_CONFIG" ] ||
+		parts+=("$TOP/tools/setup-debug" "$TOP/tools/debug-kernel/"{build,common.config,"$KERNEL_CONFIG.config"})
+	key=$(cat "${parts[@]}" | sha256sum | cut -c1-12)
+	echo "$CACHE/root-$KERNEL${KERNEL_CONFIG:+-$KERNEL_CONFIG}-$key"
+}
 
 # Where the root has what tools/setup-clients puts there.
 clients_folder()
@@ -33,6 +40,13 @@ die()
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
 	exit 1
 }
+
+[ -z "$KERNEL_CONFIG" ] || [ -e "$TOP/tools/debug-kernel/$KERNEL_CONFIG.config" ] ||
+	die "KERNEL_CONFIG=$KERNEL_CONFIG is no debug kernel: kasan is"
+ROOT=${RUST_IPC_ROOT:-$(root_path)}
+# A module fits one kernel. (Used where this is sourced.)
+# shellcheck disable=SC2034
+MODULE=$TOP/build/module${KERNEL_CONFIG:+-$KERNEL_CONFIG}
 
 # step TEXT: one line of progress, with the seconds since the script started.
 step()

@@ -67,6 +67,27 @@ judge()
 	fi
 }
 
+# check_leaks: add what the module allocated and nobody points to any more to
+# what was printed. Only a debug kernel can tell.
+kmemleak=/sys/kernel/debug/kmemleak
+check_leaks()
+{
+	[ -e $kmemleak ] || return
+	# What is younger than five seconds is not reported, and a scan that found
+	# nothing is no proof before it was repeated.
+	sleep 5
+	echo scan >$kmemleak
+	echo scan >$kmemleak
+	echo scan >$kmemleak
+	awk '/^unreferenced object/ { n++ } { object[n] = object[n] $0 "\n" }
+		object[n] ~ /backtrace/ && /\[rust_ipc\]|[^+]0x[0-9a-f]+$/ { leaked[n] }
+		END { for (i in leaked) printf "%s", object[i] }' $kmemleak >/tmp/.leaks
+	echo clear >$kmemleak
+	[ -s /tmp/.leaks ] || return
+	echo "memory leaked" >>/tmp/.trouble
+	cat /tmp/.leaks >>/tmp/.output
+}
+
 check_log()
 {
 	bad_log >/tmp/.log
@@ -106,6 +127,7 @@ run_test()
 	fi
 
 	case_lines </tmp/.output >/tmp/.cases
+	check_leaks
 	plan=$(sed -n 's/^plan //p' /tmp/.cases | tail -n 1)
 	ran=$(grep -c -v '^plan ' /tmp/.cases)
 	failures=$(grep -c '^not ' /tmp/.cases)
@@ -141,12 +163,31 @@ module_case()
 	else
 		echo "not $name" >/tmp/.cases
 	fi
+	check_leaks
 	check_log
 	judge "$name" $(($(now) - start))
 }
 
+# kunit_suites: count what the module's KUnit suites found when it was loaded.
+kunit_suites()
+{
+	for suite in /sys/kernel/debug/kunit/*; do
+		: >/tmp/.trouble
+		: >/tmp/.log
+		# Results are indented below those of the suite.
+		sed -n 's/^    //p' "$suite/results" >/tmp/.output
+		case_lines </tmp/.output >/tmp/.cases
+		[ "$(sed -n 's/^plan //p' /tmp/.cases)" = "$(grep -c -v '^plan ' /tmp/.cases)" ] ||
+			echo "it did not run all that it planned, or there is no suite" >>/tmp/.trouble
+		judge "kunit-${suite##*/}" 0
+	done
+	# Once is enough: tests load the module again and again.
+	echo none >/sys/module/kunit/parameters/filter_glob
+}
+
 if [ -e /lib/rust_ipc.ko ]; then
 	module_case "module-load" test -z "$load_failed" -a -d /sys/module/rust_ipc
+	[ ! -d /sys/kernel/debug/kunit ] || kunit_suites
 fi
 
 while read -r name; do
