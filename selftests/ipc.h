@@ -110,6 +110,18 @@ struct peer {
 };
 
 static struct __test_metadata *this_test;
+
+/* The test, and peers that are made from now on, run on one CPU. */
+static inline void use_one_cpu(void)
+{
+	struct __test_metadata *_metadata = this_test;
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+}
+
 static char this_step[128];
 
 /* Says where in its tables a test is, should it fail. */

@@ -406,20 +406,6 @@ static long usage(const char *group)
 }
 
 /*
- * Everything from here on happens on one CPU: what the kernel has charged ahead
- * for another one is only given back some time later, by a worker there.
- */
-static void use_one_cpu(void)
-{
-	struct __test_metadata *_metadata = this_test;
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET(0, &one);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
-}
-
-/*
  * The usage once all has been given back that can be: idle pages, what the
  * kernel has charged ahead, and what it frees later. Nobody of the group may be
  * at work.
@@ -510,6 +496,7 @@ TEST_F(reclaim, full_group_at_every_page)
 	struct peer *server, *client;
 	char limit[32];
 
+	/* What the kernel has charged ahead for another one comes back late. */
 	use_one_cpu();
 	server = member_in(receivers, "server");
 	client = member("client");
