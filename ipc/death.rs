@@ -164,22 +164,15 @@ impl Death {
         inner: &mut process::Inner,
         returns: &mut Output<'_>,
     ) -> bool {
-        let entry = Entry::reserve(&mut inner.queues);
         let state = self.state.access_mut(inner);
         if state.notice == Notice::Cleared {
             returns.push_cookie(br::CLEAR_DEATH_NOTIFICATION_DONE, self.cookie);
-            // The ticket is given back: nothing else will be queued.
             state.entry = Entry::Gone;
-            drop(entry.cancel(&mut inner.queues));
             return false;
         }
         returns.push_cookie(br::DEAD_BINDER, self.cookie);
-        let delivered = inner.delivered;
-        if let Entry::Reserved(ticket) = entry {
-            let work = Work::Death(self.clone());
-            let position = inner.queues.push_back_with(delivered, work, ticket);
-            self.state.access_mut(inner).entry = Entry::Queued(position);
-        }
+        let entry = inner.park(Work::Death(self.clone()));
+        self.state.access_mut(inner).entry = entry;
         true
     }
 }
@@ -188,14 +181,8 @@ impl Thread {
     /// `BC_DEAD_BINDER_DONE`. Without a death that was told of under that cookie nothing happens.
     pub(super) fn acknowledge_death(&self, cookie: u64) {
         let mut inner = self.process.inner.lock();
-        let position = inner
-            .queues
-            .positions(inner.delivered)
-            .find_map(|(position, work)| match work {
-                Work::Death(death) if death.cookie == cookie => Some(position),
-                _ => None,
-            });
-        let Some(Work::Death(death)) = position.and_then(|at| inner.queues.remove(at)) else {
+        let is_it = |work: &Work| matches!(work, Work::Death(death) if death.cookie == cookie);
+        let Some(Work::Death(death)) = inner.take_parked(is_it) else {
             return;
         };
         let entry = Entry::reserve(&mut inner.queues);

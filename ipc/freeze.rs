@@ -203,29 +203,29 @@ impl Freeze {
         inner: &mut process::Inner,
         returns: &mut Output<'_>,
     ) -> bool {
-        let entry = Entry::reserve(&mut inner.queues);
         let state = self.state.access_mut(inner);
         if state.is_cleared {
             returns.push_cookie(br::CLEAR_FREEZE_NOTIFICATION_DONE, self.cookie);
-            // The ticket is given back: nothing else will be queued.
             state.entry = Entry::Gone;
-            drop(entry.cancel(&mut inner.queues));
             return false;
         }
         let is_frozen = state.latest.is_some_and(|latest| latest.is_frozen);
         returns.push_frozen(self.cookie, is_frozen);
         state.is_told = true;
-        let delivered = inner.delivered;
-        if let Entry::Reserved(ticket) = entry {
-            let work = Work::Freeze(self.clone());
-            let position = inner.queues.push_back_with(delivered, work, ticket);
-            self.state.access_mut(inner).entry = Entry::Queued(position);
-        }
+        let entry = inner.park(Work::Freeze(self.clone()));
+        self.state.access_mut(inner).entry = entry;
         true
     }
 }
 
 impl Frozen {
+    /// Calls are refused from now on, or no longer. Nothing has come since.
+    fn set(&mut self, is_frozen: bool) {
+        self.is_frozen = is_frozen;
+        self.refused_call = false;
+        self.kept_one_way = false;
+    }
+
     fn announcement(&self) -> Announcement {
         Announcement {
             is_frozen: self.announced,
@@ -265,14 +265,8 @@ impl Process {
     /// `BC_FREEZE_NOTIFICATION_DONE`. `EINVAL` if nothing was told under that cookie.
     pub(super) fn acknowledge_freeze(&self, cookie: u64) -> Result {
         let mut inner = self.inner.lock();
-        let position = inner
-            .queues
-            .positions(inner.delivered)
-            .find_map(|(position, work)| match work {
-                Work::Freeze(freeze) if freeze.cookie == cookie => Some(position),
-                _ => None,
-            });
-        let Some(Work::Freeze(freeze)) = position.and_then(|at| inner.queues.remove(at)) else {
+        let is_it = |work: &Work| matches!(work, Work::Freeze(freeze) if freeze.cookie == cookie);
+        let Some(Work::Freeze(freeze)) = inner.take_parked(is_it) else {
             return Err(EINVAL);
         };
         let entry = Entry::reserve(&mut inner.queues);
@@ -299,12 +293,7 @@ impl Process {
         if inner.is_dead {
             return Ok(());
         }
-        inner.frozen = Frozen {
-            is_frozen: true,
-            refused_call: false,
-            kept_one_way: false,
-            ..inner.frozen
-        };
+        inner.frozen.set(true);
         let mut left = msecs_to_jiffies(timeout_ms);
         let mut is_interrupted = false;
         while left > 0 && !is_interrupted && inner.outstanding > 0 && inner.frozen.is_frozen {
@@ -342,12 +331,7 @@ impl Process {
     /// Takes calls again. Does not sleep.
     fn thaw(&self) {
         let mut inner = self.inner.lock();
-        inner.frozen = Frozen {
-            is_frozen: false,
-            refused_call: false,
-            kept_one_way: false,
-            ..inner.frozen
-        };
+        inner.frozen.set(false);
         self.drained.notify_all();
         self.announce(inner);
     }

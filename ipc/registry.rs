@@ -127,7 +127,7 @@ impl Registry {
 
     /// The file with the least key. May sleep.
     pub(super) fn first(&self) -> Option<Arc<Process>> {
-        self.lower_bound(&Key::FIRST)
+        self.lower_bound(&Key::latest_of(0))
     }
 
     /// The file with the least key that is greater than `key`. May sleep.
@@ -137,28 +137,20 @@ impl Registry {
 
     /// The open files of a thread group, the latest first. `next` may sleep.
     pub(super) fn of(&self, tgid: Pid) -> impl Iterator<Item = Arc<Process>> + '_ {
-        self.starting_at(tgid)
+        let first = self.lower_bound(&Key::latest_of(tgid));
+        core::iter::successors(first, |process| self.after(process.key))
             .take_while(move |process| process.key.tgid == tgid)
-    }
-
-    fn starting_at(&self, tgid: Pid) -> impl Iterator<Item = Arc<Process>> + '_ {
-        let mut next = Some(Key {
-            tgid,
-            number: Reverse(u64::MAX),
-        });
-        core::iter::from_fn(move || {
-            let process = self.lower_bound(&next?)?;
-            next = process.key.following();
-            Some(process)
-        })
     }
 }
 
 impl Key {
-    const FIRST: Key = Key {
-        tgid: 0,
-        number: Reverse(u64::MAX),
-    };
+    /// Before all files of a thread group.
+    fn latest_of(tgid: Pid) -> Self {
+        Key {
+            tgid,
+            number: Reverse(u64::MAX),
+        }
+    }
 
     /// The least key that is greater.
     fn following(self) -> Option<Key> {
@@ -168,10 +160,7 @@ impl Key {
                 number: Reverse(number),
                 ..self
             },
-            None => Key {
-                tgid: self.tgid.checked_add(1)?,
-                number: Reverse(u64::MAX),
-            },
+            None => Key::latest_of(self.tgid.checked_add(1)?),
         })
     }
 }

@@ -4,7 +4,7 @@
 
 use kernel::sync::Arc;
 
-use super::{death::Death, freeze::Freeze, Node, Thread, Transaction};
+use super::{death::Death, freeze::Freeze, process, Node, Thread, Transaction};
 use crate::{
     alloc::queue::{Arena, Position, Ticket},
     uapi::br,
@@ -93,5 +93,28 @@ impl Entry {
             Entry::Queued(position) => queues.remove(position),
             Entry::Gone => None,
         }
+    }
+}
+
+impl process::Inner {
+    /// Keeps what has just been taken off a queue and returned until userspace acknowledges it. What
+    /// comes back is its place.
+    pub(super) fn park(&mut self, work: Work) -> Entry {
+        let delivered = self.delivered;
+        match Entry::reserve(&mut self.queues) {
+            Entry::Reserved(ticket) => {
+                Entry::Queued(self.queues.push_back_with(delivered, work, ticket))
+            }
+            entry => entry,
+        }
+    }
+
+    /// Takes the first that was parked and is what userspace acknowledges.
+    pub(super) fn take_parked(&mut self, is_it: impl Fn(&Work) -> bool) -> Option<Work> {
+        let (position, _) = self
+            .queues
+            .positions(self.delivered)
+            .find(|(_, work)| is_it(work))?;
+        self.queues.remove(position)
     }
 }
