@@ -2,51 +2,14 @@
 /*
  * Death notifications: hearing of it when the owner of a handle's node ends.
  */
-#include "objects.h"
+#include "notices.h"
 
-#define COOKIE 0xfedcba9876543210ULL
+#define request(p, handle, cookie) \
+	submit_handle_cookie(p, BC_REQUEST_DEATH_NOTIFICATION, handle, cookie)
+#define clear(p, handle, cookie) \
+	submit_handle_cookie(p, BC_CLEAR_DEATH_NOTIFICATION, handle, cookie)
+#define done(p, cookie) submit_cookie(p, BC_DEAD_BINDER_DONE, cookie)
 
-static void put_handle_cookie(struct peer *p, __u32 command, __u32 handle, __u64 cookie)
-{
-	struct binder_handle_cookie argument = { handle, cookie };
-
-	bc(p, command);
-	put(p, &argument, sizeof(argument));
-}
-
-static void request(struct peer *p, __u32 handle, __u64 cookie)
-{
-	struct __test_metadata *_metadata = this_test;
-
-	put_handle_cookie(p, BC_REQUEST_DEATH_NOTIFICATION, handle, cookie);
-	ASSERT_EQ(0, submit(p));
-	ASSERT_EQ(16, p->bwr.write_consumed);
-}
-
-static void clear(struct peer *p, __u32 handle, __u64 cookie)
-{
-	struct __test_metadata *_metadata = this_test;
-
-	put_handle_cookie(p, BC_CLEAR_DEATH_NOTIFICATION, handle, cookie);
-	ASSERT_EQ(0, submit(p));
-	ASSERT_EQ(16, p->bwr.write_consumed);
-}
-
-static void done(struct peer *p, __u64 cookie)
-{
-	struct __test_metadata *_metadata = this_test;
-
-	bc_u64(p, BC_DEAD_BINDER_DONE, cookie);
-	ASSERT_EQ(0, submit(p));
-	ASSERT_EQ(12, p->bwr.write_consumed);
-}
-
-/* Reads this one return with this cookie, and nothing else. */
-#define ASSERT_NOTICE(p, command, its_cookie) do { \
-	ASSERT_EQ(0, receive(p)); \
-	ASSERT_BR(p, command); \
-	ASSERT_EQ(its_cookie, (p)->br[1].cookie); \
-} while (0)
 #define ASSERT_DEAD(p, its_cookie) ASSERT_NOTICE(p, BR_DEAD_BINDER, its_cookie)
 #define ASSERT_CLEARED(p, its_cookie) \
 	ASSERT_NOTICE(p, BR_CLEAR_DEATH_NOTIFICATION_DONE, its_cookie)

@@ -4,43 +4,13 @@
  * frozen and thawed.
  */
 #include "freeze.h"
+#include "notices.h"
 
-#define COOKIE 0xfedcba9876543210ULL
-
-static void put_handle_cookie(struct peer *p, __u32 command, __u32 handle, __u64 cookie)
-{
-	struct binder_handle_cookie argument = { handle, cookie };
-
-	bc(p, command);
-	put(p, &argument, sizeof(argument));
-}
-
-static void request(struct peer *p, __u32 handle, __u64 cookie)
-{
-	struct __test_metadata *_metadata = this_test;
-
-	put_handle_cookie(p, BC_REQUEST_FREEZE_NOTIFICATION, handle, cookie);
-	ASSERT_EQ(0, submit(p));
-	ASSERT_EQ(16, p->bwr.write_consumed);
-}
-
-static void clear(struct peer *p, __u32 handle, __u64 cookie)
-{
-	struct __test_metadata *_metadata = this_test;
-
-	put_handle_cookie(p, BC_CLEAR_FREEZE_NOTIFICATION, handle, cookie);
-	ASSERT_EQ(0, submit(p));
-	ASSERT_EQ(16, p->bwr.write_consumed);
-}
-
-static void done(struct peer *p, __u64 cookie)
-{
-	struct __test_metadata *_metadata = this_test;
-
-	bc_u64(p, BC_FREEZE_NOTIFICATION_DONE, cookie);
-	ASSERT_EQ(0, submit(p));
-	ASSERT_EQ(12, p->bwr.write_consumed);
-}
+#define request(p, handle, cookie) \
+	submit_handle_cookie(p, BC_REQUEST_FREEZE_NOTIFICATION, handle, cookie)
+#define clear(p, handle, cookie) \
+	submit_handle_cookie(p, BC_CLEAR_FREEZE_NOTIFICATION, handle, cookie)
+#define done(p, cookie) submit_cookie(p, BC_FREEZE_NOTIFICATION_DONE, cookie)
 
 /* The commands gathered are refused as a mistake of the program: the ioctl fails. */
 #define ASSERT_INVALID(p) do { \
@@ -72,11 +42,8 @@ static void done(struct peer *p, __u64 cookie)
 	ASSERT_EQ(0, (p)->br[1].frozen.reserved); \
 } while (0)
 
-#define ASSERT_CLEARED(p, told_cookie) do { \
-	ASSERT_EQ(0, receive(p)); \
-	ASSERT_BR(p, BR_CLEAR_FREEZE_NOTIFICATION_DONE); \
-	ASSERT_EQ(told_cookie, (p)->br[1].cookie); \
-} while (0)
+#define ASSERT_CLEARED(p, its_cookie) \
+	ASSERT_NOTICE(p, BR_CLEAR_FREEZE_NOTIFICATION_DONE, its_cookie)
 
 FIXTURE(notice) {
 	struct peer *server, *owner, *freezer;
