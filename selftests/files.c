@@ -4,20 +4,9 @@
  * become, and that none is left open anywhere when something goes wrong.
  */
 #include <linux/udmabuf.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "files.h"
-
-static void set_file_limit(struct peer *p, rlim_t limit)
-{
-	struct __test_metadata *_metadata = this_test;
-	struct rlimit rlimit;
-
-	ASSERT_EQ(0, prlimit(p->pid, RLIMIT_NOFILE, NULL, &rlimit));
-	rlimit.rlim_cur = limit;
-	ASSERT_EQ(0, prlimit(p->pid, RLIMIT_NOFILE, &rlimit, NULL));
-}
 
 /* P can open so many files more, and not one beyond that. */
 static void leave_room_for(struct peer *p, int files)

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <linux/kcmp.h>
+#include <sys/resource.h>
 
 #include "objects.h"
 
@@ -41,6 +42,17 @@ static inline int open_files(struct peer *p)
 		n += entry->d_name[0] != '.';
 	closedir(dir);
 	return n;
+}
+
+/* P can have descriptors below LIMIT. */
+static inline void set_file_limit(struct peer *p, rlim_t limit)
+{
+	struct __test_metadata *_metadata = this_test;
+	struct rlimit rlimit;
+
+	ASSERT_EQ(0, prlimit(p->pid, RLIMIT_NOFILE, NULL, &rlimit));
+	rlimit.rlim_cur = limit;
+	ASSERT_EQ(0, prlimit(p->pid, RLIMIT_NOFILE, &rlimit, NULL));
 }
 
 /* Whether two descriptors are of one open file. */

@@ -3,7 +3,6 @@
  * Buffers that a payload points to, pointers and file descriptors in them: what
  * arrives, which trees there can be, and what is left of those that fail.
  */
-#include <sys/resource.h>
 
 #include "files.h"
 
@@ -1134,16 +1133,6 @@ static struct parcel *one_array(int count, const int *numbers)
 static struct parcel *one_number(int number)
 {
 	return one_array(1, &number);
-}
-
-static void set_file_limit(struct peer *p, rlim_t limit)
-{
-	struct __test_metadata *_metadata = this_test;
-	struct rlimit rlimit;
-
-	ASSERT_EQ(0, prlimit(p->pid, RLIMIT_NOFILE, NULL, &rlimit));
-	rlimit.rlim_cur = limit;
-	ASSERT_EQ(0, prlimit(p->pid, RLIMIT_NOFILE, &rlimit, NULL));
 }
 
 /* Those in arrays are closed with the buffer, those that are objects are not. */
