@@ -20,7 +20,11 @@ use super::{
     thread::Thread,
     work::{Entry, Work},
 };
-use crate::{alloc::queue::Position, uapi::br};
+use crate::{
+    alloc::queue::Position,
+    uapi::br,
+    watch::trace::{self, Step},
+};
 
 /// What the listener is to be told.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,8 @@ struct State {
 pub(super) struct Death {
     /// The listener's name for it.
     cookie: u64,
+    /// The handle.
+    handle: u32,
     listener: Arc<Process>,
     _count: DeathCount,
     state: LockedBy<State, process::Inner>,
@@ -56,7 +62,11 @@ impl Death {
     /// Makes a notification that is not attached to anything yet.
     ///
     /// May sleep. `ENOMEM`.
-    pub(super) fn new(listener: &Arc<Process>, cookie: u64) -> Result<(Arc<Self>, Room)> {
+    pub(super) fn new(
+        listener: &Arc<Process>,
+        handle: u32,
+        cookie: u64,
+    ) -> Result<(Arc<Self>, Room)> {
         let state = State {
             entry: Entry::Gone,
             notice: Notice::Dead,
@@ -65,6 +75,7 @@ impl Death {
         let death = Arc::new(
             Death {
                 cookie,
+                handle,
                 listener: listener.clone(),
                 _count: DeathCount::new(),
                 state: LockedBy::new(&listener.inner, state),
@@ -98,6 +109,14 @@ impl Death {
         self.cookie
     }
 
+    pub(super) fn trace(&self, step: Step) {
+        trace::DeathNotice::trace(|| trace::DeathNotice {
+            tgid: self.listener.tgid,
+            handle: self.handle,
+            step,
+        });
+    }
+
     /// The owner of the node is gone: the listener is to be told, unless it has cleared the
     /// notification meanwhile.
     pub(super) fn notify(self: &Arc<Self>) {
@@ -119,6 +138,7 @@ impl Death {
             return Wake::Nobody;
         };
         state.notice = notice;
+        self.trace(Step::Queued);
         let work = Work::Death(self.clone());
         let (position, wake) = match thread {
             Some(thread) if thread.is_looper(inner) => {
@@ -136,6 +156,7 @@ impl Death {
 
     /// The listener's thread clears the notification, which no longer is its handle's.
     pub(super) fn clear(self: &Arc<Self>, node: &Node, thread: &Thread) {
+        self.trace(Step::Cleared);
         let removed = node.remove_death(self);
         let mut inner = self.listener.inner.lock();
         self.state.access_mut(&mut inner).is_cleared = true;
@@ -148,6 +169,7 @@ impl Death {
 
     /// The handle is gone, and nothing more is to be heard of the notification.
     pub(super) fn discard(&self, node: &Node) {
+        self.trace(Step::Dropped);
         drop(node.remove_death(self));
         self.abandon();
     }
@@ -168,9 +190,11 @@ impl Death {
         if state.notice == Notice::Cleared {
             returns.push_cookie(br::CLEAR_DEATH_NOTIFICATION_DONE, self.cookie);
             state.entry = Entry::Gone;
+            self.trace(Step::Ended);
             return false;
         }
         returns.push_cookie(br::DEAD_BINDER, self.cookie);
+        self.trace(Step::Told);
         let entry = inner.park(Work::Death(self.clone()));
         self.state.access_mut(inner).entry = entry;
         true
@@ -185,6 +209,7 @@ impl Thread {
         let Some(Work::Death(death)) = inner.take_parked(is_it) else {
             return;
         };
+        death.trace(Step::Acknowledged);
         let entry = Entry::reserve(&mut inner.queues);
         let state = death.state.access_mut(&mut inner);
         state.entry = entry;

@@ -27,7 +27,10 @@ use super::{
     stats::{FreezeCount, Output},
     work::{Entry, Work},
 };
-use crate::uapi::br;
+use crate::{
+    uapi::br,
+    watch::trace::{self, Step},
+};
 
 /// What a process knows of its own freezing, guarded by its `inner` lock.
 #[derive(Default)]
@@ -69,6 +72,8 @@ struct State {
 pub(super) struct Freeze {
     /// The listener's name for it.
     cookie: u64,
+    /// The handle.
+    handle: u32,
     listener: Arc<Process>,
     _count: FreezeCount,
     state: LockedBy<State, process::Inner>,
@@ -84,7 +89,11 @@ impl Freeze {
     /// Makes a notification that is not attached to anything yet.
     ///
     /// May sleep. `ENOMEM`.
-    pub(super) fn new(listener: &Arc<Process>, cookie: u64) -> Result<(Arc<Self>, Room)> {
+    pub(super) fn new(
+        listener: &Arc<Process>,
+        handle: u32,
+        cookie: u64,
+    ) -> Result<(Arc<Self>, Room)> {
         let room = Room::new(GFP_KERNEL_ACCOUNT)?;
         let state = State {
             entry: Entry::Gone,
@@ -96,6 +105,7 @@ impl Freeze {
         let freeze = Arc::new(
             Freeze {
                 cookie,
+                handle,
                 listener: listener.clone(),
                 _count: FreezeCount::new(),
                 state: LockedBy::new(&listener.inner, state),
@@ -111,6 +121,20 @@ impl Freeze {
 
     pub(super) fn cookie(&self) -> u64 {
         self.cookie
+    }
+
+    pub(super) fn trace(&self, step: Step) {
+        self.trace_state(step, false);
+    }
+
+    /// The same where the listener is told of a state.
+    fn trace_state(&self, step: Step, is_frozen: bool) {
+        trace::FreezeNotice::trace(|| trace::FreezeNotice {
+            tgid: self.listener.tgid,
+            handle: self.handle,
+            step,
+            frozen: is_frozen,
+        });
     }
 
     fn key(&self, node: &Node) -> Key {
@@ -159,11 +183,13 @@ impl Freeze {
         let work = Work::Freeze(self.clone());
         let position = inner.queues.push_back_with(todo, work, ticket);
         self.state.access_mut(inner).entry = Entry::Queued(position);
+        self.trace(Step::Queued);
         inner.wake_for_todo(false)
     }
 
     /// The listener clears the notification, which no longer is its handle's.
     pub(super) fn clear(self: &Arc<Self>, node: &Node) {
+        self.trace(Step::Cleared);
         let removed = self.stop_listening(node);
         let mut inner = self.listener.inner.lock();
         let state = self.state.access_mut(&mut inner);
@@ -182,6 +208,7 @@ impl Freeze {
 
     /// The handle is gone, and nothing more is to be heard of the notification.
     pub(super) fn discard(&self, node: &Node) {
+        self.trace(Step::Dropped);
         drop(self.stop_listening(node));
         self.abandon();
     }
@@ -207,10 +234,12 @@ impl Freeze {
         if state.is_cleared {
             returns.push_cookie(br::CLEAR_FREEZE_NOTIFICATION_DONE, self.cookie);
             state.entry = Entry::Gone;
+            self.trace(Step::Ended);
             return false;
         }
         let is_frozen = state.latest.is_some_and(|latest| latest.is_frozen);
         returns.push_frozen(self.cookie, is_frozen);
+        self.trace_state(Step::Told, is_frozen);
         state.is_told = true;
         let entry = inner.park(Work::Freeze(self.clone()));
         self.state.access_mut(inner).entry = entry;
@@ -239,7 +268,7 @@ impl Process {
     ///
     /// May sleep. `EINVAL` if there is no such handle or it has a notification already, `ENOMEM`.
     pub(super) fn request_freeze(self: &Arc<Self>, number: u32, cookie: u64) -> Result {
-        let (freeze, room) = Freeze::new(self, cookie)?;
+        let (freeze, room) = Freeze::new(self, number, cookie)?;
         let mut table = self.handles.lock();
         let Some(node) = table.set_freeze(number, &freeze) else {
             drop(table);
@@ -269,6 +298,7 @@ impl Process {
         let Some(Work::Freeze(freeze)) = inner.take_parked(is_it) else {
             return Err(EINVAL);
         };
+        freeze.trace(Step::Acknowledged);
         let entry = Entry::reserve(&mut inner.queues);
         let state = freeze.state.access_mut(&mut inner);
         state.entry = entry;
@@ -294,6 +324,7 @@ impl Process {
             return Ok(());
         }
         inner.frozen.set(true);
+        self.trace_frozen(true);
         let mut left = msecs_to_jiffies(timeout_ms);
         let mut is_interrupted = false;
         while left > 0 && !is_interrupted && inner.outstanding > 0 && inner.frozen.is_frozen {
@@ -318,9 +349,18 @@ impl Process {
         Err(error)
     }
 
+    fn trace_frozen(&self, is_frozen: bool) {
+        trace::Frozen::trace(|| trace::Frozen {
+            tgid: self.tgid,
+            frozen: is_frozen,
+        });
+    }
+
     /// Takes calls again: the process, or another file of it, could not be frozen.
     fn give_up_freezing(&self, mut inner: SpinLockGuard<'_, process::Inner>) {
-        inner.frozen.is_frozen = false;
+        if core::mem::take(&mut inner.frozen.is_frozen) {
+            self.trace_frozen(false);
+        }
         // Who else waits to freeze the process has failed as well.
         self.drained.notify_all();
         if inner.frozen.announced {
@@ -332,6 +372,7 @@ impl Process {
     fn thaw(&self) {
         let mut inner = self.inner.lock();
         inner.frozen.set(false);
+        self.trace_frozen(false);
         self.drained.notify_all();
         self.announce(inner);
     }

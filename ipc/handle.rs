@@ -7,10 +7,14 @@ use kernel::{
     prelude::*,
     rbtree::{RBTree, RBTreeNode, RBTreeNodeReservation},
     sync::Arc,
+    task::Pid,
 };
 
 use super::{death::Death, freeze::Freeze, node::Settled, stats::HandleCount, Node, Thread};
-use crate::uapi::Strength;
+use crate::{
+    uapi::Strength,
+    watch::trace::{self, Step},
+};
 
 /// The handle that names the context manager.
 pub(super) const MANAGER: u32 = 0;
@@ -32,6 +36,8 @@ struct Handle {
 /// `by_node` has an entry for each of `by_number`, and an id of `numbers` is taken exactly if it is
 /// the number of one of them. Each handle has a positive count.
 pub(super) struct Table {
+    /// Whose table it is.
+    tgid: Pid,
     by_number: RBTree<u32, Handle>,
     /// Numbers by node address.
     by_node: RBTree<usize, u32>,
@@ -97,13 +103,28 @@ impl Removed {
     }
 }
 
+impl Handle {
+    /// The handle of that number has other counts than before.
+    fn trace(&self, tgid: Pid, number: u32) {
+        trace::HandleCounts::trace(|| trace::HandleCounts {
+            tgid,
+            handle: number,
+            node_tgid: self.node.owner.tgid,
+            node: self.node.number,
+            strong: self.strong,
+            weak: self.weak,
+        });
+    }
+}
+
 fn key(node: &Arc<Node>) -> usize {
     Arc::as_ptr(node) as usize
 }
 
 impl Table {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(tgid: Pid) -> Self {
         Table {
+            tgid,
             by_number: RBTree::new(),
             by_node: RBTree::new(),
             numbers: IdPool::new(),
@@ -158,6 +179,7 @@ impl Table {
             death: None,
             freeze: None,
         };
+        handle.trace(self.tgid, number);
         // INVARIANT: Both trees and the pool get the number; one count is 1. The keys are new, so
         // nothing is replaced.
         let _ = self
@@ -219,6 +241,7 @@ impl Table {
             }
         }
         *count = next;
+        handle.trace(self.tgid, number);
         Ok(())
     }
 
@@ -234,21 +257,27 @@ impl Table {
             Strength::Weak => &mut handle.weak,
         };
         *count = count.checked_sub(1).ok_or(EINVAL)?;
+        handle.trace(self.tgid, number);
         let mut removed = Removed::default();
-        if strength == Strength::Strong && *count == 0 {
+        if strength == Strength::Strong && handle.strong == 0 {
             removed.strong = handle.node.remove_handle(Strength::Strong);
         }
-        if handle.strong > 0 || handle.weak > 0 {
-            return Ok(removed);
+        if handle.strong == 0 && handle.weak == 0 {
+            removed.weak = handle.node.remove_handle(Strength::Weak);
+            let node = key(&handle.node);
+            self.remove(number, node, &mut removed);
         }
-        removed.weak = handle.node.remove_handle(Strength::Weak);
-        let node = key(&handle.node);
+        Ok(removed)
+    }
+
+    /// Takes a handle out, and the key of its node.
+    fn remove(&mut self, number: u32, node: usize, removed: &mut Removed) {
         // INVARIANT: The number leaves all three.
+        // CAST: `usize` is 64 bits wide; see the crate root.
         self.numbers.release_id(number as usize);
         self.len = self.len.saturating_sub(1);
         removed.handle = self.by_number.remove_node(&number);
         removed.number = self.by_node.remove_node(&node);
-        Ok(removed)
     }
 
     /// Attaches a notification to a handle. `None` if there is no such handle or it has one.
@@ -258,6 +287,7 @@ impl Table {
             return None;
         }
         handle.death = Some(death.clone());
+        death.trace(Step::Requested);
         Some(handle.node.clone())
     }
 
@@ -279,6 +309,7 @@ impl Table {
             return None;
         }
         handle.freeze = Some(freeze.clone());
+        freeze.trace(Step::Requested);
         Some(handle.node.clone())
     }
 
@@ -295,17 +326,16 @@ impl Table {
 
     /// Takes any one handle out of the table. For the end of the process.
     pub(super) fn remove_any(&mut self) -> Option<Removed> {
-        let (&number, handle) = self.by_number.iter().next()?;
+        let (&number, handle) = self.by_number.iter_mut().next()?;
         let mut removed = Removed::default();
         if handle.strong > 0 {
             removed.strong = handle.node.remove_handle(Strength::Strong);
         }
+        (handle.strong, handle.weak) = (0, 0);
+        handle.trace(self.tgid, number);
         removed.weak = handle.node.remove_handle(Strength::Weak);
         let node = key(&handle.node);
-        self.numbers.release_id(number as usize);
-        self.len = self.len.saturating_sub(1);
-        removed.handle = self.by_number.remove_node(&number);
-        removed.number = self.by_node.remove_node(&node);
+        self.remove(number, node, &mut removed);
         Some(removed)
     }
 }

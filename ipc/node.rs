@@ -23,6 +23,7 @@ use super::{
 use crate::{
     alloc::queue::{Position, Queue},
     uapi::{br, node_flags, Strength},
+    watch::trace,
 };
 
 /// How many waiting one-way messages are looked at for one that is outdated.
@@ -200,6 +201,10 @@ impl Node {
         state.entry = entry;
         let replaced = inner.nodes.insert(tree_node);
         inner.node_count += 1;
+        trace::NodeMade::trace(|| trace::NodeMade {
+            tgid: owner.tgid,
+            node: number,
+        });
         drop(inner);
         drop(replaced);
         Ok(node)
@@ -217,6 +222,10 @@ impl Node {
         let entry = inner.nodes.remove_node(&self.ptr);
         if entry.is_some() {
             inner.node_count -= 1;
+            trace::NodeGone::trace(|| trace::NodeGone {
+                tgid: self.owner.tgid,
+                node: self.number,
+            });
         }
         Removed {
             _entry: entry,
@@ -517,6 +526,12 @@ impl Node {
         state.entry = entry;
         let (is_strong, is_weak) = (state.is_strong(), state.is_weak());
         let (had_strong, had_weak) = (state.strong.has, state.weak.has);
+        trace::NodeTold::trace(|| trace::NodeTold {
+            tgid: self.owner.tgid,
+            node: self.number,
+            strong: is_strong,
+            weak: is_weak,
+        });
         state.strong.has = is_strong;
         state.weak.has = is_weak;
         if is_weak && !had_weak {

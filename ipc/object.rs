@@ -22,10 +22,13 @@ use super::{
     process::Process,
     task,
     thread::Thread,
-    transaction::Failure,
+    transaction::{Failure, Name},
     Buffer,
 };
-use crate::uapi::{object, FlatObject, Strength};
+use crate::{
+    uapi::{object, FlatObject, Strength},
+    watch::trace,
+};
 
 /// Something that a message in a receiver's buffer refers to.
 enum Object {
@@ -47,6 +50,8 @@ enum Object {
 ///
 /// Dropping takes locks of `ipc`: none may be held.
 pub(crate) struct Objects {
+    /// The message.
+    name: Name,
     to: Arc<Process>,
     list: KVVec<Object>,
     /// Descriptors in arrays, once the message is delivered. They are the receiver's while it has the
@@ -68,9 +73,10 @@ impl Drop for Objects {
 const FD_OFFSET: usize = 8;
 
 impl Objects {
-    /// May sleep. `ENOMEM`.
-    pub(super) fn new(to: &Arc<Process>) -> Result<KBox<Self>> {
+    /// Of the message called `name`, to the process `to`. May sleep. `ENOMEM`.
+    pub(super) fn new(name: Name, to: &Arc<Process>) -> Result<KBox<Self>> {
         let objects = Objects {
+            name,
             to: to.clone(),
             list: KVVec::new(),
             descriptors: None,
@@ -144,6 +150,12 @@ impl Objects {
         let file = task::file(number).map_err(Failure::failed)?;
         security::binder_transfer_file(&sender.process.cred, &self.to.cred, &file)
             .map_err(|_| Failure::failed(EPERM))?;
+        trace::FdSent::trace(|| trace::FdSent {
+            from_tgid: self.name.tgid,
+            id: self.name.id,
+            fd: number,
+            offset: offset as u64,
+        });
         Ok(Object::File {
             file,
             offset,
@@ -168,6 +180,7 @@ impl Objects {
             .to
             .refer_to(&local.node, strength, Some(sender))
             .map_err(Failure::failed)?;
+        self.trace(&local.node, strength, trace::OWN, number.into());
         let translated = FlatObject {
             kind,
             cookie: 0,
@@ -191,7 +204,9 @@ impl Objects {
             .ok_or(Failure::failed(EINVAL))?;
         let node = &local.node;
         self.may_transfer(sender)?;
+        let own = wire.number().into();
         if Arc::ptr_eq(&node.owner, &self.to) {
+            self.trace(node, strength, own, trace::OWN);
             let translated = FlatObject {
                 kind: own_kind,
                 ptr: node.ptr,
@@ -204,11 +219,26 @@ impl Objects {
             .to
             .refer_to(node, strength, None)
             .map_err(Failure::failed)?;
+        self.trace(node, strength, own, number.into());
         let translated = FlatObject {
             cookie: 0,
             ..wire.with_number(number)
         };
         Ok((Object::Handle(number, strength), translated))
+    }
+
+    /// A reference to `node` is sent. What sender and receiver name it is as in
+    /// [`trace::ObjectSent`].
+    fn trace(&self, node: &Node, strength: Strength, from_handle: i64, to_handle: i64) {
+        trace::ObjectSent::trace(|| trace::ObjectSent {
+            from_tgid: self.name.tgid,
+            id: self.name.id,
+            node_tgid: node.owner.tgid,
+            node: node.number,
+            from_handle,
+            to_handle,
+            strong: strength == Strength::Strong,
+        });
     }
 
     fn may_transfer(&self, sender: &Thread) -> Result<(), Failure> {
@@ -238,6 +268,12 @@ impl Objects {
                 FileDescriptorReservation::get_unused_fd_flags(file::flags::O_CLOEXEC)
                     .map_err(|_| ENOMEM)?;
             let number = reservation.reserved_fd();
+            trace::FdReceived::trace(|| trace::FdReceived {
+                from_tgid: self.name.tgid,
+                id: self.name.id,
+                fd: number,
+                offset: *offset as u64,
+            });
             buffer
                 .write(*offset, &number.to_ne_bytes())
                 .map_err(|_| ENOMEM)?;

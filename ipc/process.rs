@@ -275,7 +275,8 @@ impl Process {
     pub(crate) fn open(context: Arc<Context>, file: &File) -> Result<Arc<Self>> {
         let current = kernel::current!();
         let mm: &Mm = current.mm().ok_or(EINVAL)?;
-        let area = Area::new(context.lru.clone(), mm.into(), context.max_area_bytes)?;
+        let tgid = current.tgid();
+        let area = Area::new(context.lru.clone(), mm.into(), tgid, context.max_area_bytes)?;
         let mut queues = Queues::new();
         queues.provide(queue::new_chunk(GFP_KERNEL_ACCOUNT)?);
         let todo = queues.new_queue().ok_or(ENOMEM)?;
@@ -305,7 +306,6 @@ impl Process {
             requested_threads: 0,
             started_threads: 0,
         };
-        let tgid = current.tgid();
         let process = Arc::pin_init(
             pin_init!(Self {
                 _count: ProcessCount::new(),
@@ -316,7 +316,7 @@ impl Process {
                 cred: file.cred().into(),
                 default_nice: task::nice(),
                 area,
-                handles <- new_spinlock!(Table::new(), "Process::handles"),
+                handles <- new_spinlock!(Table::new(*tgid), "Process::handles"),
                 inner <- new_spinlock!(inner, "Process::inner"),
                 drained <- new_condvar!("Process::drained"),
             }),
@@ -499,7 +499,7 @@ impl Process {
     ///
     /// May sleep. `ENOMEM`.
     pub(super) fn request_death(self: &Arc<Self>, number: u32, cookie: u64) -> Result {
-        let (death, room) = Death::new(self, cookie)?;
+        let (death, room) = Death::new(self, number, cookie)?;
         let mut table = self.handles.lock();
         let Some(node) = table.set_death(number, &death) else {
             drop(table);

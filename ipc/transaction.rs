@@ -452,6 +452,11 @@ pub(super) fn cancel(transaction: Arc<Transaction>, code: u32) {
 ///
 /// No lock may be held.
 pub(super) fn give_up(transaction: Arc<Transaction>, code: u32) {
+    trace::TransactionDropped::trace(|| trace::TransactionDropped {
+        from_tgid: transaction.message.name.tgid,
+        id: transaction.message.name.id,
+        code,
+    });
     if transaction.is_call() {
         fail_call(transaction, code);
     } else {

@@ -361,7 +361,7 @@ impl Thread {
             Kind::TwoWay
         };
         let accepts_files = node.accepts_files();
-        let filled = fill(self, owner, data, kind, accepts_files, context.as_ref())?;
+        let filled = fill(self, id, owner, data, kind, accepts_files, context.as_ref())?;
         let message = Message {
             name: self.name_message(id),
             sent: task::ticks(),
@@ -522,7 +522,15 @@ impl Thread {
         };
         // Whether a reply may carry files is up to who asked for it.
         let accepts_files = call.message().flags & flags::ACCEPT_FDS != 0;
-        let filled = fill(self, &from.process, data, Kind::TwoWay, accepts_files, None)?;
+        let filled = fill(
+            self,
+            id,
+            &from.process,
+            data,
+            Kind::TwoWay,
+            accepts_files,
+            None,
+        )?;
         let message = Message {
             name: self.name_message(id),
             sent: task::ticks(),
@@ -709,11 +717,12 @@ struct Filled {
     security_context: Option<u64>,
 }
 
-/// Makes a buffer in the receive area of `to` and fills it with the payload.
+/// Makes a buffer in the receive area of `to` and fills it with the payload of message `id`.
 ///
 /// May sleep. When it fails, all is as before.
 fn fill(
     sender: &Thread,
+    id: u32,
     to: &Arc<Process>,
     data: &TransactionData,
     kind: Kind,
@@ -762,7 +771,7 @@ fn fill(
         let mut transfer = Transfer {
             sender,
             accepts_files,
-            objects: Objects::new(to).map_err(Failure::failed)?,
+            objects: Objects::new(sender.name_message(id), to).map_err(Failure::failed)?,
             buffer: &mut buffer,
         };
         let room = layout.buffers..layout.security_context;

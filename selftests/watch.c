@@ -5,8 +5,9 @@
  */
 #include <ctype.h>
 
+#include "freeze.h"
 #include "memory.h"
-#include "objects.h"
+#include "notices.h"
 
 #define FILES DEBUGFS "/rust_ipc/"
 #define TRACING "/sys/kernel/tracing"
@@ -226,8 +227,7 @@ TEST_F(ipc, nodes_and_handles)
 	ASSERT_LINES(1, file_of(server), "  handle %u: node=%d:1 strong=1 weak=0\n", handle, o);
 	bc_u32(server, BC_INCREFS, handle);
 	bc_u32(server, BC_ACQUIRE, handle);
-	put(server, &(__u32){ BC_REQUEST_DEATH_NOTIFICATION }, 4);
-	put(server, &(struct binder_handle_cookie){ handle, 5 }, sizeof(struct binder_handle_cookie));
+	put_handle_cookie(server, BC_REQUEST_DEATH_NOTIFICATION, handle, 5);
 	ASSERT_EQ(0, submit(server));
 	ASSERT_LINES(1, "state", "  handle %u: node=%d:1 strong=2 weak=1 death_notification\n", handle,
 		     o);
@@ -379,8 +379,7 @@ TEST_F(ipc, objects_are_counted)
 	handle = offer(owner, server, 0x1000, 0x2000);
 	ASSERT_EQ(2, number(look("stats"), "nodes"));
 	ASSERT_EQ(1, number(look("stats"), "handles"));
-	put(server, &(__u32){ BC_REQUEST_DEATH_NOTIFICATION }, 4);
-	put(server, &(struct binder_handle_cookie){ handle, 5 }, sizeof(struct binder_handle_cookie));
+	put_handle_cookie(server, BC_REQUEST_DEATH_NOTIFICATION, handle, 5);
 	ASSERT_EQ(0, submit(server));
 	ASSERT_EQ(1, number(look("stats"), "death notifications"));
 	bc_u32(server, BC_RELEASE, handle);
@@ -633,7 +632,7 @@ static void start_tracing(void)
 	ASSERT_EQ(0, write_text(INSTANCE "/events/rust_ipc/enable", "1"));
 }
 
-/* How many events of the thread TID begin with what the format makes. */
+/* How many events of the thread TID, or with 0 of any, begin with what the format makes. */
 static int events(int tid, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static int events(int tid, const char *format, ...)
 {
@@ -647,7 +646,7 @@ static int events(int tid, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(event, sizeof(event), format, arguments);
 	va_end(arguments);
-	snprintf(task, sizeof(task), "-%d ", tid);
+	snprintf(task, sizeof(task), tid ? "-%d " : "", tid);
 	text = read_whole(INSTANCE "/trace", &ret);
 	ASSERT_LT(0, ret);
 	ASSERT_EQ(NULL, find_pointer(text));
@@ -713,6 +712,248 @@ TEST_F(ipc, events_of_failures)
 	ASSERT_EVENTS(1, c, "rust_ipc_ioctl_done: result=-22\n");
 	stop_tracing();
 	check_unharmed(client, server);
+}
+
+TEST_F(ipc, events_of_nodes_and_handles)
+{
+	struct peer *server = only_manager("server", AREA_LEN), *owner = member("owner");
+	struct peer *client = member("client");
+	int s = server->pid, o = owner->pid, c = client->pid;
+	struct binder_transaction_data *tr;
+	__u32 handle, own;
+
+	start_tracing();
+	handle = offer(owner, server, 0x1000, 0x2000);
+	ASSERT_EVENTS(1, o, "rust_ipc_node_made: node=%d:1\n", o);
+	ASSERT_EVENTS(1, o, "rust_ipc_handle: process=%d handle=%u node=%d:1 strong=1 weak=0\n", s,
+		      handle, o);
+	ASSERT_EVENTS(1, o, "rust_ipc_object: transaction=%d:1 node=%d:1 from_handle=-1 "
+		      "to_handle=%u strong=1\n", o, o, handle);
+	ASSERT_EVENTS(1, o, "rust_ipc_node_told: node=%d:1 strong=1 weak=1\n", o);
+	/* BC_ACQUIRE, and the end of the message. */
+	ASSERT_EVENTS(1, s, "rust_ipc_handle: process=%d handle=%u node=%d:1 strong=2 weak=0\n", s,
+		      handle, o);
+	ASSERT_EVENTS(1, s, "rust_ipc_handle: process=%d handle=%u node=%d:1 strong=1 weak=0\n", s,
+		      handle, o);
+	count(server, BC_INCREFS, handle);
+	ASSERT_EVENTS(1, s, "rust_ipc_handle: process=%d handle=%u node=%d:1 strong=1 weak=1\n", s,
+		      handle, o);
+
+	/* From the server to the client, and back to the owner; what does not count is not traced. */
+	own = hand_over(server, client, handle);
+	ASSERT_EVENTS(1, s, "rust_ipc_object: transaction=%d:1 node=%d:1 from_handle=%u "
+		      "to_handle=%u strong=1\n", s, o, handle, own);
+	count(client, BC_DECREFS, own);
+	count(client, BC_DECREFS, own + 1);
+	ASSERT_EVENTS(0, c, "rust_ipc_handle: process=%d handle=%u node=%d:1 strong=1 weak=1", c, own, o);
+	ASSERT_EVENTS(0, c, "rust_ipc_handle: process=%d handle=%u ", c, own + 1);
+	oneway_with(client, own, one_object(BINDER_TYPE_WEAK_HANDLE, own, 0));
+	ASSERT_EQ(0, transact(client));
+	tr = take_call(owner);
+	ASSERT_EVENTS(1, c, "rust_ipc_object: transaction=%d:2 node=%d:1 from_handle=%u "
+		      "to_handle=-1 strong=0\n", c, o, own);
+	free_message(owner, tr);
+
+	count(server, BC_DECREFS, handle);
+	count(server, BC_RELEASE, handle);
+	ASSERT_EVENTS(1, s, "rust_ipc_handle: process=%d handle=%u node=%d:1 strong=0 weak=0\n", s,
+		      handle, o);
+	ASSERT_EVENTS(0, 0, "rust_ipc_node_gone: ");
+	kill_process(client);
+	ASSERT_READS(owner, BR_RELEASE, BR_DECREFS);
+	ASSERT_EVENTS(1, 0, "rust_ipc_handle: process=%d handle=%u node=%d:1 strong=0 weak=0\n", c,
+		      own, o);
+	ASSERT_EVENTS(1, o, "rust_ipc_node_told: node=%d:1 strong=0 weak=0\n", o);
+	ASSERT_EVENTS(1, o, "rust_ipc_node_gone: node=%d:1\n", o);
+	ASSERT_EVENTS(1, 0, "rust_ipc_node_gone: ");
+	ASSERT_EVENTS(1, 0, "rust_ipc_node_made: ");
+	/* The context manager's goes with its process. */
+	kill_process(server);
+	await_no_manager(owner);
+	ASSERT_TRUE(eventually(events(0, "rust_ipc_node_gone: node=%d:1\n", s) == 1));
+}
+
+TEST_F(ipc, events_of_files)
+{
+	struct peer *server = files_manager("server"), *client = member("client");
+	int c = client->pid, fd = new_canary(client).fd;
+	struct binder_transaction_data *tr;
+	struct parcel *m = new_parcel();
+	__u32 number;
+
+	start_tracing();
+	add_bytes(m, "12345678", 8);
+	add_fd(m, fd);
+	call_with(client, 0, m);
+	start_transact(client);
+	ASSERT_EVENTS(1, c, "rust_ipc_fd_sent: transaction=%d:1 fd=%d offset=0x10\n", c, fd);
+	ASSERT_EVENTS(0, 0, "rust_ipc_fd_received: ");
+	tr = take_call(server);
+	number = object_of(server, tr, 0)->handle;
+	ASSERT_EVENTS(1, server->pid, "rust_ipc_fd_received: transaction=%d:1 fd=%u offset=0x10\n", c,
+		      number);
+	answer(server, tr, NULL, 0);
+	take_reply(client, NULL, 0);
+	ASSERT_EVENTS(1, 0, "rust_ipc_fd_sent: ");
+	ASSERT_EVENTS(1, 0, "rust_ipc_fd_received: ");
+	ASSERT_EVENTS(0, 0, "rust_ipc_transaction_dropped: ");
+	/* What may not be sent is not. */
+	m->data[8 + 8] ^= 0x80;
+	call_with(client, 0, m);
+	ASSERT_REFUSED(client, BR_FAILED_REPLY, -EBADF);
+	ASSERT_EVENTS(1, 0, "rust_ipc_fd_sent: ");
+}
+
+/* Messages that were queued, and are not delivered: no log has these. */
+TEST_F(ipc, events_of_messages_that_are_lost)
+{
+	struct peer *server = files_manager("server"), *client = member("client");
+	struct parcel *m = one_object(BINDER_TYPE_FD, new_canary(client).fd, 0);
+	int s = server->pid, c = client->pid, next = peer_syscall(server, SYS_dup, 0);
+
+	close_fd(server, next);
+	set_file_limit(server, next);
+	start_tracing();
+	call_with(client, 0, m);
+	start_transact(client);
+	ASSERT_QUIET(server);
+	ASSERT_EQ(0, finish(client));
+	ASSERT_BR(client, BR_TRANSACTION_COMPLETE, BR_FAILED_REPLY);
+	ASSERT_EVENTS(1, c, "rust_ipc_transaction: transaction=%d:1 ", c);
+	ASSERT_EVENTS(1, s, "rust_ipc_transaction_dropped: transaction=%d:1 code=BR_FAILED_REPLY\n", c);
+	ASSERT_EVENTS(1, s, "rust_ipc_buffer_free: process=%d offset=0x0\n", s);
+	ASSERT_EVENTS(0, 0, "rust_ipc_transaction_received: ");
+	ASSERT_EVENTS(0, 0, "rust_ipc_transaction_failed: ");
+
+	call(client, 1, NULL, 0);
+	start_transact(client);
+	kill_process(server);
+	ASSERT_EQ(0, finish(client));
+	ASSERT_BR(client, BR_TRANSACTION_COMPLETE, BR_DEAD_REPLY);
+	ASSERT_EVENTS(1, 0, "rust_ipc_transaction_dropped: transaction=%d:2 code=BR_DEAD_REPLY\n", c);
+	ASSERT_LINES(0, "failed_transaction_log", "%d:", c);
+}
+
+/* Each buffer that is reserved is freed once, whatever becomes of its message. */
+TEST_F(ipc, events_of_buffers)
+{
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
+	int s = server->pid, c = client->pid;
+
+	start_tracing();
+	call_with(client, 0, one_object(BINDER_TYPE_HANDLE, 99, 0));
+	ASSERT_REFUSED(client, BR_FAILED_REPLY, -EINVAL);
+	ASSERT_EVENTS(1, c, "rust_ipc_buffer_alloc: process=%d offset=0x0 size=32\n", s);
+	ASSERT_EVENTS(1, c, "rust_ipc_buffer_free: process=%d offset=0x0\n", s);
+	round_trip(client, server);
+	ASSERT_EVENTS(1, s, "rust_ipc_buffer_free: process=%d offset=0x0\n", s);
+	ASSERT_EVENTS(1, c, "rust_ipc_buffer_free: process=%d offset=0x0\n", c);
+	/* One is delivered, another one is not. */
+	oneway(client, 1, NULL, 0);
+	oneway(client, 2, NULL, 0);
+	ASSERT_EQ(0, submit(client));
+	take_call(server);
+	ASSERT_EVENTS(5, 0, "rust_ipc_buffer_alloc: ");
+	ASSERT_EVENTS(3, 0, "rust_ipc_buffer_free: ");
+	kill_process(server);
+	ASSERT_TRUE(eventually(events(0, "rust_ipc_buffer_free: ") == 5));
+	ASSERT_EVENTS(1, 0, "rust_ipc_buffer_free: process=%d offset=0x8\n", s);
+	ASSERT_EVENTS(3, 0, "rust_ipc_buffer_free: process=%d offset=0x0\n", s);
+}
+
+TEST_F(ipc, events_of_pages)
+{
+	struct peer *server = only_manager("server", AREA_LEN), *client = member("client");
+	__u8 *bytes = arena_alloc(3 * PAGE);
+	int s = server->pid, c = client->pid;
+
+	start_tracing();
+	exchange(client, server, bytes, 3 * PAGE, 1);
+	ASSERT_EVENTS(1, c, "rust_ipc_pages_installed: process=%d offset=0x0 size=%lu\n", s, 3 * PAGE);
+	ASSERT_EVENTS(1, s, "rust_ipc_pages_installed: process=%d offset=0x0 size=%lu\n", c, PAGE);
+	exchange(client, server, bytes, 3 * PAGE, 1);
+	ASSERT_EVENTS(2, 0, "rust_ipc_pages_installed: ");
+	ASSERT_EVENTS(0, 0, "rust_ipc_page_reclaimed: ");
+	ASSERT_TRUE(eventually((drop_caches(), events(0, "rust_ipc_page_reclaimed: ") == 4)));
+	for (size_t at = 0; at < 3 * PAGE; at += PAGE) {
+		ASSERT_EVENTS(1, 0, "rust_ipc_page_reclaimed: process=%d offset=0x%zx\n", s, at);
+	}
+	ASSERT_EVENTS(1, 0, "rust_ipc_page_reclaimed: process=%d offset=0x0\n", c);
+	exchange(client, server, bytes, 2 * PAGE, 1);
+	ASSERT_EVENTS(1, c, "rust_ipc_pages_installed: process=%d offset=0x0 size=%lu\n", s, 2 * PAGE);
+}
+
+TEST_F(ipc, events_of_a_death)
+{
+	struct peer *server = only_manager("server", AREA_LEN), *owner = member("owner");
+	__u32 handle = offer(owner, server, 0x1000, 0x1001);
+	int s = server->pid;
+
+	start_tracing();
+	submit_handle_cookie(server, BC_REQUEST_DEATH_NOTIFICATION, handle, COOKIE);
+	ASSERT_EVENTS(1, s, "rust_ipc_death_notice: process=%d handle=%u step=requested\n", s, handle);
+	ASSERT_EVENTS(1, 0, "rust_ipc_death_notice: ");
+	kill_process(owner);
+	await_dead_oneway(server, handle);
+	ASSERT_EVENTS(1, 0, "rust_ipc_death_notice: process=%d handle=%u step=queued\n", s, handle);
+	ASSERT_EVENTS(0, 0, "rust_ipc_death_notice: process=%d handle=%u step=told\n", s, handle);
+	ASSERT_EQ(0, receive(server));
+	ASSERT_BR(server, BR_DEAD_BINDER);
+	ASSERT_EVENTS(1, s, "rust_ipc_death_notice: process=%d handle=%u step=told\n", s, handle);
+	submit_cookie(server, BC_DEAD_BINDER_DONE, COOKIE);
+	ASSERT_EVENTS(1, s, "rust_ipc_death_notice: process=%d handle=%u step=acknowledged\n", s, handle);
+	submit_handle_cookie(server, BC_CLEAR_DEATH_NOTIFICATION, handle, COOKIE);
+	ASSERT_EVENTS(1, s, "rust_ipc_death_notice: process=%d handle=%u step=cleared\n", s, handle);
+	ASSERT_EVENTS(1, s, "rust_ipc_death_notice: process=%d handle=%u step=queued\n", s, handle);
+	ASSERT_EVENTS(0, s, "rust_ipc_death_notice: process=%d handle=%u step=ended\n", s, handle);
+	ASSERT_READS(server, BR_CLEAR_DEATH_NOTIFICATION_DONE);
+	ASSERT_EVENTS(1, s, "rust_ipc_death_notice: process=%d handle=%u step=ended\n", s, handle);
+	ASSERT_EVENTS(7, 0, "rust_ipc_death_notice: ");
+
+	submit_handle_cookie(server, BC_REQUEST_DEATH_NOTIFICATION, handle, COOKIE);
+	/* A mistake is none. */
+	submit_handle_cookie(server, BC_REQUEST_DEATH_NOTIFICATION, handle, COOKIE);
+	ASSERT_EVENTS(2, s, "rust_ipc_death_notice: process=%d handle=%u step=requested\n", s, handle);
+	count(server, BC_RELEASE, handle);
+	ASSERT_EVENTS(1, s, "rust_ipc_death_notice: process=%d handle=%u step=dropped\n", s, handle);
+	ASSERT_QUIET(server);
+}
+
+TEST_F(ipc, events_of_freezing)
+{
+	struct peer *server = only_manager("server", AREA_LEN), *owner = member("owner");
+	__u32 handle = offer(owner, server, 0x1000, 0x1001);
+	int s = server->pid, o = owner->pid;
+
+	start_tracing();
+	submit_handle_cookie(server, BC_REQUEST_FREEZE_NOTIFICATION, handle, COOKIE);
+	ASSERT_EVENTS(1, s, "rust_ipc_freeze_notice: process=%d handle=%u step=requested ", s, handle);
+	ASSERT_EVENTS(1, s, "rust_ipc_freeze_notice: process=%d handle=%u step=queued ", s, handle);
+	ASSERT_EVENTS(0, s, "rust_ipc_freeze_notice: process=%d handle=%u step=told ", s, handle);
+	ASSERT_READS(server, BR_FROZEN_BINDER);
+	ASSERT_EVENTS(1, s, "rust_ipc_freeze_notice: process=%d handle=%u step=told frozen=0\n", s, handle);
+	submit_cookie(server, BC_FREEZE_NOTIFICATION_DONE, COOKIE);
+	ASSERT_EVENTS(1, s, "rust_ipc_freeze_notice: process=%d handle=%u step=acknowledged ", s, handle);
+
+	ASSERT_EQ(0, freeze(owner, owner));
+	ASSERT_EVENTS(1, o, "rust_ipc_frozen: process=%d frozen=1\n", o);
+	ASSERT_EVENTS(1, o, "rust_ipc_freeze_notice: process=%d handle=%u step=queued ", s, handle);
+	ASSERT_READS(server, BR_FROZEN_BINDER);
+	ASSERT_EVENTS(1, s, "rust_ipc_freeze_notice: process=%d handle=%u step=told frozen=1\n", s, handle);
+	ASSERT_EQ(0, thaw(owner, owner));
+	ASSERT_EVENTS(1, o, "rust_ipc_frozen: process=%d frozen=0\n", o);
+	submit_handle_cookie(server, BC_CLEAR_FREEZE_NOTIFICATION, handle, COOKIE);
+	ASSERT_EVENTS(1, s, "rust_ipc_freeze_notice: process=%d handle=%u step=cleared ", s, handle);
+	submit_cookie(server, BC_FREEZE_NOTIFICATION_DONE, COOKIE);
+	ASSERT_READS(server, BR_CLEAR_FREEZE_NOTIFICATION_DONE);
+	ASSERT_EVENTS(1, s, "rust_ipc_freeze_notice: process=%d handle=%u step=ended ", s, handle);
+
+	/* One that comes to nothing. */
+	call_with(server, handle, NULL);
+	ASSERT_EQ(0, submit(server));
+	ASSERT_EQ(-EAGAIN, freeze(owner, owner));
+	ASSERT_EVENTS(2, o, "rust_ipc_frozen: process=%d frozen=1\n", o);
+	ASSERT_EVENTS(2, o, "rust_ipc_frozen: process=%d frozen=0\n", o);
 }
 
 TEST_HARNESS_MAIN

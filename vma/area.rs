@@ -10,6 +10,7 @@ use kernel::{
     page::{Page, PAGE_MASK, PAGE_SIZE},
     prelude::*,
     sync::{aref::ARef, new_spinlock, Arc, SpinLock, SpinLockGuard},
+    task::Pid,
     uaccess::UserPtr,
 };
 
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     alloc::ranges::{self, Handle, Kind, Ranges, Taken},
     shrinker::{Lru, Memcg},
+    watch::trace,
 };
 
 /// Why there is no buffer.
@@ -154,11 +156,17 @@ impl<O: AreaOwner> VmOps for AreaOps<O> {
 }
 
 impl<B: Send + 'static> Area<B> {
-    /// Creates an area that `owner` may map. Of a mapping, the first `max_bytes` are used.
+    /// Creates an area that `owner`, of the thread group `tgid`, may map. Of a mapping, the first
+    /// `max_bytes` are used.
     ///
     /// May sleep. `ENOMEM`.
-    pub(crate) fn new(lru: Arc<Lru<Self>>, owner: ARef<Mm>, max_bytes: usize) -> Result<Arc<Self>> {
-        let backing = Backing::new(lru, owner)?;
+    pub(crate) fn new(
+        lru: Arc<Lru<Self>>,
+        owner: ARef<Mm>,
+        tgid: Pid,
+        max_bytes: usize,
+    ) -> Result<Arc<Self>> {
+        let backing = Backing::new(lru, owner, tgid)?;
         Arc::pin_init(
             pin_init!(Self {
                 backing,
@@ -314,6 +322,15 @@ impl<B: Send + 'static> Area<B> {
         claim.map_or(0, |claim| address.wrapping_sub(claim.start as u64))
     }
 
+    /// The buffer that starts `start_bytes` into the area is being freed, and not by its owner's
+    /// command.
+    fn trace_free(&self, start_bytes: usize) {
+        trace::BufferFree::trace(|| trace::BufferFree {
+            tgid: self.backing.tgid,
+            offset: start_bytes as u64,
+        });
+    }
+
     /// Frees everything that has been delivered, calls `f` with what was delivered with it, and
     /// gives back all pages. Buffers that are being filled stay until they are dropped; nothing can
     /// be reserved any more.
@@ -336,6 +353,7 @@ impl<B: Send + 'static> Area<B> {
                 break;
             };
             from = start;
+            self.trace_free(start);
             if let Some(payload) = self.finish(claim, inner, taken) {
                 f(payload);
             }
@@ -369,6 +387,19 @@ impl<B: Send + 'static> Area<B> {
                 Some(payload)
             }
         }
+    }
+
+    /// Frees the range of a buffer that is not delivered.
+    #[cold]
+    fn give_back(&self, handle: Handle) {
+        let Some(claim) = self.backing.claim.as_ref() else {
+            return;
+        };
+        self.trace_free(handle.start_bytes());
+        if handle.clear_on_free() {
+            clear(claim, &handle);
+        }
+        self.release(claim, handle);
     }
 
     /// Frees a range that is reserved or claimed.
@@ -674,14 +705,9 @@ impl<B: Send + 'static> Buffer<B> {
 
 impl<B: Send + 'static> Drop for Buffer<B> {
     fn drop(&mut self) {
-        let (Some(handle), Some(claim)) = (self.handle.take(), self.area.backing.claim.as_ref())
-        else {
-            return;
-        };
-        if handle.clear_on_free() {
-            clear(claim, &handle);
+        if let Some(handle) = self.handle.take() {
+            self.area.give_back(handle);
         }
-        self.area.release(claim, handle);
     }
 }
 

@@ -18,6 +18,7 @@ use kernel::{
         barrier::{self, smp_mb},
         new_mutex, Arc, ArcBorrow, Mutex, SetOnce,
     },
+    task::Pid,
 };
 
 use super::{
@@ -25,7 +26,10 @@ use super::{
     page::{self, AreaPage},
     table::{Slot, Use},
 };
-use crate::shrinker::{decide, Candidate, Decision, Lru, Memcg, Reclaim, Verdict};
+use crate::{
+    shrinker::{decide, Candidate, Decision, Lru, Memcg, Reclaim, Verdict},
+    watch::trace,
+};
 
 /// Pages that are inserted at a time: their pointers are on the stack.
 pub(super) const BATCH: usize = 64;
@@ -63,6 +67,8 @@ pub(super) struct Backing<B: Send + 'static> {
     pub(super) lru: Arc<Lru<Area<B>>>,
     /// The address space of the owner.
     pub(super) mm: ARef<Mm>,
+    /// Its thread group, in the initial pid namespace.
+    pub(super) tgid: Pid,
     /// Set once, when the area is mapped.
     pub(super) claim: SetOnce<Claim>,
     /// The VMA is gone.
@@ -74,11 +80,12 @@ pub(super) struct Backing<B: Send + 'static> {
 }
 
 impl<B: Send + 'static> Backing<B> {
-    pub(super) fn new(lru: Arc<Lru<Area<B>>>, mm: ARef<Mm>) -> Result<Arc<Self>> {
+    pub(super) fn new(lru: Arc<Lru<Area<B>>>, mm: ARef<Mm>, tgid: Pid) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 lru,
                 mm,
+                tgid,
                 claim: SetOnce::new(),
                 is_closed: Atomic::new(false),
                 install <- new_mutex!((), "Backing::install"),
@@ -150,6 +157,7 @@ impl<B: Send + 'static> Backing<B> {
         pages: &mut [*mut bindings::page],
     ) -> (usize, Result) {
         let (inserted, result) = insert(vma, claim.address(index), pages);
+        self.trace_installed(index, inserted);
         if result != Err(EBUSY) {
             return (inserted, result);
         }
@@ -160,7 +168,19 @@ impl<B: Send + 'static> Backing<B> {
         let address = claim.address(index.wrapping_add(inserted));
         vma.zap_vma_range(address, rest.len().wrapping_mul(PAGE_SIZE));
         let (more, result) = insert(vma, address, rest);
+        self.trace_installed(index.wrapping_add(inserted), more);
         (inserted.wrapping_add(more), result)
+    }
+
+    /// `count` pages have been inserted, from page `index` on.
+    fn trace_installed(&self, index: usize, count: usize) {
+        if count > 0 {
+            trace::PagesInstalled::trace(|| trace::PagesInstalled {
+                tgid: self.tgid,
+                offset: index.wrapping_mul(PAGE_SIZE) as u64,
+                size: count.wrapping_mul(PAGE_SIZE) as u64,
+            });
+        }
     }
 
     /// Makes sure that page `index` is there and mapped. If it was not, it is all zeroes.
@@ -295,6 +315,10 @@ impl<B: Send + 'static> Reclaim for Area<B> {
             return candidate.rotate();
         };
         candidate.take(|| {
+            trace::PageReclaimed::trace(|| trace::PageReclaimed {
+                tgid: backing.tgid,
+                offset: index.wrapping_mul(PAGE_SIZE) as u64,
+            });
             match decision {
                 Decision::Ours(vma) => {
                     vma.zap_vma_range(claim.address(index), PAGE_SIZE);

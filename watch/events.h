@@ -71,6 +71,12 @@
 #define rust_ipc_print_return(code) \
 	__print_symbolic(code & 0xff, RUST_IPC_RETURNS(RUST_IPC_NAMED) { 0xff, "none" })
 
+/* trace::Step */
+#define rust_ipc_print_step(step)						\
+	__print_symbolic(step, { 0, "requested" }, { 1, "queued" }, { 2, "told" },	\
+			 { 3, "acknowledged" }, { 4, "cleared" }, { 5, "ended" },	\
+			 { 6, "dropped" })
+
 TRACE_EVENT(rust_ipc_ioctl,
 	TP_PROTO(u32 command),
 	TP_ARGS(command),
@@ -255,6 +261,228 @@ TRACE_EVENT(rust_ipc_buffer_failed,
 	),
 	TP_printk("process=%d size=%llu one_way=%d error=%d", __entry->tgid, __entry->size,
 		  __entry->one_way, __entry->error)
+);
+
+DECLARE_EVENT_CLASS(rust_ipc_node_class,
+	TP_PROTO(s32 tgid, u32 node),
+	TP_ARGS(tgid, node),
+	TP_STRUCT__entry(
+		__field(s32, tgid)
+		__field(u32, node)
+	),
+	TP_fast_assign(
+		__entry->tgid = tgid;
+		__entry->node = node;
+	),
+	TP_printk("node=%d:%u", __entry->tgid, __entry->node)
+);
+
+DEFINE_EVENT(rust_ipc_node_class, rust_ipc_node_made,
+	TP_PROTO(s32 tgid, u32 node),
+	TP_ARGS(tgid, node)
+);
+
+DEFINE_EVENT(rust_ipc_node_class, rust_ipc_node_gone,
+	TP_PROTO(s32 tgid, u32 node),
+	TP_ARGS(tgid, node)
+);
+
+TRACE_EVENT(rust_ipc_node_told,
+	TP_PROTO(s32 tgid, u32 node, bool strong, bool weak),
+	TP_ARGS(tgid, node, strong, weak),
+	TP_STRUCT__entry(
+		__field(s32, tgid)
+		__field(u32, node)
+		__field(bool, strong)
+		__field(bool, weak)
+	),
+	TP_fast_assign(
+		__entry->tgid = tgid;
+		__entry->node = node;
+		__entry->strong = strong;
+		__entry->weak = weak;
+	),
+	TP_printk("node=%d:%u strong=%d weak=%d",
+		  __entry->tgid, __entry->node, __entry->strong, __entry->weak)
+);
+
+TRACE_EVENT(rust_ipc_handle,
+	TP_PROTO(s32 tgid, u32 handle, s32 node_tgid, u32 node, u32 strong, u32 weak),
+	TP_ARGS(tgid, handle, node_tgid, node, strong, weak),
+	TP_STRUCT__entry(
+		__field(s32, tgid)
+		__field(u32, handle)
+		__field(s32, node_tgid)
+		__field(u32, node)
+		__field(u32, strong)
+		__field(u32, weak)
+	),
+	TP_fast_assign(
+		__entry->tgid = tgid;
+		__entry->handle = handle;
+		__entry->node_tgid = node_tgid;
+		__entry->node = node;
+		__entry->strong = strong;
+		__entry->weak = weak;
+	),
+	TP_printk("process=%d handle=%u node=%d:%u strong=%u weak=%u",
+		  __entry->tgid, __entry->handle, __entry->node_tgid, __entry->node,
+		  __entry->strong, __entry->weak)
+);
+
+TRACE_EVENT(rust_ipc_object,
+	TP_PROTO(s32 from_tgid, u32 id, s32 node_tgid, u32 node, s64 from_handle, s64 to_handle,
+		 bool strong),
+	TP_ARGS(from_tgid, id, node_tgid, node, from_handle, to_handle, strong),
+	TP_STRUCT__entry(
+		__field(s32, from_tgid)
+		__field(u32, id)
+		__field(s32, node_tgid)
+		__field(u32, node)
+		__field(s64, from_handle)
+		__field(s64, to_handle)
+		__field(bool, strong)
+	),
+	TP_fast_assign(
+		__entry->from_tgid = from_tgid;
+		__entry->id = id;
+		__entry->node_tgid = node_tgid;
+		__entry->node = node;
+		__entry->from_handle = from_handle;
+		__entry->to_handle = to_handle;
+		__entry->strong = strong;
+	),
+	TP_printk("transaction=%d:%u node=%d:%u from_handle=%lld to_handle=%lld strong=%d",
+		  __entry->from_tgid, __entry->id, __entry->node_tgid, __entry->node,
+		  __entry->from_handle, __entry->to_handle, __entry->strong)
+);
+
+DECLARE_EVENT_CLASS(rust_ipc_fd_class,
+	TP_PROTO(s32 from_tgid, u32 id, u32 fd, u64 offset),
+	TP_ARGS(from_tgid, id, fd, offset),
+	TP_STRUCT__entry(
+		__field(s32, from_tgid)
+		__field(u32, id)
+		__field(u32, fd)
+		__field(u64, offset)
+	),
+	TP_fast_assign(
+		__entry->from_tgid = from_tgid;
+		__entry->id = id;
+		__entry->fd = fd;
+		__entry->offset = offset;
+	),
+	TP_printk("transaction=%d:%u fd=%u offset=0x%llx",
+		  __entry->from_tgid, __entry->id, __entry->fd, __entry->offset)
+);
+
+DEFINE_EVENT(rust_ipc_fd_class, rust_ipc_fd_sent,
+	TP_PROTO(s32 from_tgid, u32 id, u32 fd, u64 offset),
+	TP_ARGS(from_tgid, id, fd, offset)
+);
+
+DEFINE_EVENT(rust_ipc_fd_class, rust_ipc_fd_received,
+	TP_PROTO(s32 from_tgid, u32 id, u32 fd, u64 offset),
+	TP_ARGS(from_tgid, id, fd, offset)
+);
+
+TRACE_EVENT(rust_ipc_transaction_dropped,
+	TP_PROTO(s32 from_tgid, u32 id, u32 code),
+	TP_ARGS(from_tgid, id, code),
+	TP_STRUCT__entry(
+		__field(s32, from_tgid)
+		__field(u32, id)
+		__field(u32, code)
+	),
+	TP_fast_assign(
+		__entry->from_tgid = from_tgid;
+		__entry->id = id;
+		__entry->code = code;
+	),
+	TP_printk("transaction=%d:%u code=%s",
+		  __entry->from_tgid, __entry->id, rust_ipc_print_return(__entry->code))
+);
+
+TRACE_EVENT(rust_ipc_pages_installed,
+	TP_PROTO(s32 tgid, u64 offset, u64 size),
+	TP_ARGS(tgid, offset, size),
+	TP_STRUCT__entry(
+		__field(s32, tgid)
+		__field(u64, offset)
+		__field(u64, size)
+	),
+	TP_fast_assign(
+		__entry->tgid = tgid;
+		__entry->offset = offset;
+		__entry->size = size;
+	),
+	TP_printk("process=%d offset=0x%llx size=%llu",
+		  __entry->tgid, __entry->offset, __entry->size)
+);
+
+TRACE_EVENT(rust_ipc_page_reclaimed,
+	TP_PROTO(s32 tgid, u64 offset),
+	TP_ARGS(tgid, offset),
+	TP_STRUCT__entry(
+		__field(s32, tgid)
+		__field(u64, offset)
+	),
+	TP_fast_assign(
+		__entry->tgid = tgid;
+		__entry->offset = offset;
+	),
+	TP_printk("process=%d offset=0x%llx", __entry->tgid, __entry->offset)
+);
+
+TRACE_EVENT(rust_ipc_death_notice,
+	TP_PROTO(s32 tgid, u32 handle, u32 step),
+	TP_ARGS(tgid, handle, step),
+	TP_STRUCT__entry(
+		__field(s32, tgid)
+		__field(u32, handle)
+		__field(u32, step)
+	),
+	TP_fast_assign(
+		__entry->tgid = tgid;
+		__entry->handle = handle;
+		__entry->step = step;
+	),
+	TP_printk("process=%d handle=%u step=%s",
+		  __entry->tgid, __entry->handle, rust_ipc_print_step(__entry->step))
+);
+
+TRACE_EVENT(rust_ipc_freeze_notice,
+	TP_PROTO(s32 tgid, u32 handle, u32 step, bool frozen),
+	TP_ARGS(tgid, handle, step, frozen),
+	TP_STRUCT__entry(
+		__field(s32, tgid)
+		__field(u32, handle)
+		__field(u32, step)
+		__field(bool, frozen)
+	),
+	TP_fast_assign(
+		__entry->tgid = tgid;
+		__entry->handle = handle;
+		__entry->step = step;
+		__entry->frozen = frozen;
+	),
+	TP_printk("process=%d handle=%u step=%s frozen=%d",
+		  __entry->tgid, __entry->handle, rust_ipc_print_step(__entry->step),
+		  __entry->frozen)
+);
+
+TRACE_EVENT(rust_ipc_frozen,
+	TP_PROTO(s32 tgid, bool frozen),
+	TP_ARGS(tgid, frozen),
+	TP_STRUCT__entry(
+		__field(s32, tgid)
+		__field(bool, frozen)
+	),
+	TP_fast_assign(
+		__entry->tgid = tgid;
+		__entry->frozen = frozen;
+	),
+	TP_printk("process=%d frozen=%d", __entry->tgid, __entry->frozen)
 );
 
 #endif /* RUST_IPC_WATCH_EVENTS_H */

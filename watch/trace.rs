@@ -9,6 +9,29 @@
 
 use kernel::task::Pid;
 
+/// No handle, as the node is the process's own.
+pub(crate) const OWN: i64 = -1;
+
+/// What becomes of a notification. `events.h` has the names.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Step {
+    /// A process asks for it.
+    Requested = 0,
+    /// There is something that the process is to be told.
+    Queued = 1,
+    /// It is told.
+    Told = 2,
+    /// It has acknowledged that.
+    Acknowledged = 3,
+    /// It does not want to be told any more.
+    Cleared = 4,
+    /// It is told that nothing will come.
+    Ended = 5,
+    /// Its handle is gone, and the notification with it.
+    Dropped = 6,
+}
+
 macro_rules! events {
     ($(
         $(#[$attribute:meta])*
@@ -58,7 +81,7 @@ macro_rules! events {
         // A tracepoint's layout is the bindings' business.
         #[allow(improper_ctypes)]
         mod extern_c {
-            use super::Pid;
+            use super::{Pid, Step};
             use kernel::bindings::tracepoint;
 
             kernel::macros::paste! {
@@ -128,7 +151,7 @@ events! {
         id: u32,
     }
 
-    /// A message could not be sent or delivered.
+    /// A message could not be sent.
     struct TransactionFailed = rust_ipc_transaction_failed {
         from_tgid: Pid,
         id: u32,
@@ -150,7 +173,8 @@ events! {
         size: u64,
     }
 
-    /// A process frees a buffer.
+    /// A buffer is free again: its process has freed it, or what it was reserved for has come to
+    /// nothing.
     struct BufferFree = rust_ipc_buffer_free {
         tgid: Pid,
         offset: u64,
@@ -163,5 +187,113 @@ events! {
         one_way: bool,
         /// A negative errno.
         error: i32,
+    }
+
+    /// A process has a new node.
+    struct NodeMade = rust_ipc_node_made {
+        tgid: Pid,
+        /// Number of the node in its process.
+        node: u32,
+    }
+
+    /// A node is gone: nobody refers to it any more, or its process is gone.
+    struct NodeGone = rust_ipc_node_gone {
+        tgid: Pid,
+        node: u32,
+    }
+
+    /// The process of a node is told whether it is referred to.
+    struct NodeTold = rust_ipc_node_told {
+        tgid: Pid,
+        node: u32,
+        strong: bool,
+        weak: bool,
+    }
+
+    /// A handle has other counts than before. With none it is gone.
+    struct HandleCounts = rust_ipc_handle {
+        /// Whose handle it is.
+        tgid: Pid,
+        handle: u32,
+        /// Whose node it names.
+        node_tgid: Pid,
+        node: u32,
+        strong: u32,
+        weak: u32,
+    }
+
+    /// The current thread sends a node or handle.
+    struct ObjectSent = rust_ipc_object {
+        from_tgid: Pid,
+        /// Number of the message in the process that sends it.
+        id: u32,
+        node_tgid: Pid,
+        node: u32,
+        /// What the sender names it, and the receiver: [`OWN`] if it is theirs.
+        from_handle: i64,
+        to_handle: i64,
+        strong: bool,
+    }
+
+    /// The current thread sends a file.
+    struct FdSent = rust_ipc_fd_sent {
+        from_tgid: Pid,
+        id: u32,
+        /// The sender's.
+        fd: u32,
+        /// Where in the buffer its number is.
+        offset: u64,
+    }
+
+    /// A file that was sent gets a descriptor of the current process.
+    struct FdReceived = rust_ipc_fd_received {
+        from_tgid: Pid,
+        id: u32,
+        fd: u32,
+        offset: u64,
+    }
+
+    /// A message that had been queued will not be delivered.
+    struct TransactionDropped = rust_ipc_transaction_dropped {
+        from_tgid: Pid,
+        id: u32,
+        /// `BR_*`: what is returned to who waits for an answer.
+        code: u32,
+    }
+
+    /// Pages have been added to a process's area.
+    struct PagesInstalled = rust_ipc_pages_installed {
+        tgid: Pid,
+        offset: u64,
+        size: u64,
+    }
+
+    /// The kernel takes an idle page of a process's area.
+    struct PageReclaimed = rust_ipc_page_reclaimed {
+        tgid: Pid,
+        offset: u64,
+    }
+
+    /// A notification of a death.
+    struct DeathNotice = rust_ipc_death_notice {
+        /// Who is to be told, and what it names the node.
+        tgid: Pid,
+        handle: u32,
+        step: Step,
+    }
+
+    /// A notification of freezing.
+    struct FreezeNotice = rust_ipc_freeze_notice {
+        tgid: Pid,
+        handle: u32,
+        step: Step,
+        /// The latest that is known.
+        frozen: bool,
+    }
+
+    /// An open file of a process is frozen or thawed.
+    struct Frozen = rust_ipc_frozen {
+        tgid: Pid,
+        frozen: bool,
     }
 }
