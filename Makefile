@@ -17,7 +17,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install clean distclean help preflight setup build \
-	selftests user check fmt symbols test test-kasan test-long run bench vm doc rust-analyzer
+	selftests user check fmt symbols test test-kasan test-long run bench profile vm doc rust-analyzer
 
 modules: preflight
 	$(kbuild) modules
@@ -66,6 +66,9 @@ run:
 bench:
 	@$(if $(filter environment command,$(origin ICOUNT)),,env -u ICOUNT )bench/run.sh $(ARGS)
 
+profile:
+	@bench/profile.sh "$(CASE)" "$(or $(WAY),rust_ipc)"
+
 vm:
 	@tools/machine
 
@@ -90,6 +93,8 @@ help:
 	@echo '  make run             pass a file through the driver in a virtual machine'
 	@echo '  make bench           what messages cost, beside the C driver, pipes and sockets'
 	@echo '                       (ARGS=-q: a quick look)'
+	@echo '  make profile CASE="call, 128 B" [WAY="C Binder"]'
+	@echo '                       the instructions of a row of that, by function'
 	@echo '  make vm              a shell in a virtual machine with module, tests and programs'
 	@echo '  make check           the lint gate alone: format, clippy, scripts, licences'
 	@echo '  make fmt             format the Rust sources'

@@ -10,7 +10,11 @@
  * alternate. Neither end looks at the payload, except that a pipe and a socket
  * copy it out.
  *
+ * With -p, the steps of one row are done COUNT times on one way, and nothing is
+ * measured: for a profiler outside, which takes the difference of two counts.
+ *
  *	bench [-q] [-s SECONDS] [-r NODE] [-c NODE] [CASE...]
+ *	bench -p COUNT [-w WAY] [-s SECONDS] [-r NODE] [-c NODE] ROW
  */
 #include <err.h>
 #include <errno.h>
@@ -58,6 +62,12 @@ enum op {
 };
 
 static bool quick;
+
+/* What -p says: do that row so many times. */
+static unsigned int profile_count;
+static const char *profile_row;
+static int profile_way;
+static bool profile_done;
 
 static void *checked(void *memory)
 {
@@ -478,6 +488,15 @@ static void measure(struct result *result, int first, int last, step_fn *step,
 	static double costs[WAYS][MAX_BATCHES];
 	unsigned int batches = quick ? 3 : MAX_BATCHES;
 
+	if (profile_row) {
+		bool wanted = !strcmp(result->name, profile_row) && first <= profile_way &&
+			      profile_way <= last && ways[profile_way].server;
+
+		for (unsigned int i = 0; wanted && i < profile_count; i++)
+			step(&ways[profile_way], argument);
+		profile_done |= wanted;
+		return;
+	}
 	for (unsigned int batch = 0; batch < batches; batch++) {
 		for (int i = first; i <= last; i++) {
 			uint64_t begin;
@@ -854,8 +873,17 @@ int main(int argc, char **argv)
 	cpu_set_t cpus;
 	int option;
 
-	while ((option = getopt(argc, argv, "qs:r:c:")) != -1) {
+	while ((option = getopt(argc, argv, "qs:r:c:p:w:")) != -1) {
 		switch (option) {
+		case 'p':
+			profile_count = atoi(optarg);
+			break;
+		case 'w':
+			while (profile_way < WAYS && strcmp(ways[profile_way].name, optarg))
+				profile_way++;
+			if (profile_way == WAYS)
+				errx(2, "there is no way '%s'", optarg);
+			break;
 		case 'q':
 			quick = true;
 			break;
@@ -869,8 +897,14 @@ int main(int argc, char **argv)
 			ways[C_BINDER].node = optarg;
 			break;
 		default:
-			errx(2, "bench [-q] [-s SECONDS] [-r NODE] [-c NODE] [CASE...]");
+			errx(2, "bench [-q] [-s SECONDS] [-r NODE] [-c NODE] [CASE...], or\n"
+				"bench -p COUNT [-w WAY] [-s SECONDS] [-r NODE] [-c NODE] ROW");
 		}
+	}
+	if (profile_count) {
+		if (optind + 1 != argc)
+			errx(2, "which row?");
+		profile_row = argv[optind++];
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	CPU_ZERO(&cpus);
@@ -894,12 +928,16 @@ int main(int argc, char **argv)
 
 		for (int j = optind; j < argc; j++)
 			wanted |= !strcmp(argv[j], cases[i].name);
-		if (!wanted)
+		if (!wanted || profile_done)
 			continue;
-		printf("%s ...\n", cases[i].name);
+		if (!profile_row)
+			printf("%s ...\n", cases[i].name);
 		cases[i].run();
 	}
-	print_results();
+	if (!profile_row)
+		print_results();
+	else if (!profile_done)
+		errx(2, "there is no row '%s' for %s", profile_row, ways[profile_way].name);
 	for (int i = 0; i < WAYS; i++)
 		if (ways[i].server)
 			kill(ways[i].server, SIGKILL);

@@ -9,10 +9,7 @@
 # shellcheck source=tools/lib.sh
 . "$(dirname "$0")/../tools/lib.sh"
 
-"$TOP/tools/build" module
-mkdir -p "$TOP/build/bench"
-in_root "$TOP" gcc -O2 -Wall -Wextra -Wno-unused-result -static -D_GNU_SOURCE \
-	-isystem /opt/kernel/usr/include -o "$TOP/build/bench/bench" "$TOP/bench/bench.c"
+"$TOP/bench/build.sh"
 [ -n "${ICOUNT-1}" ] && export ICOUNT=1
 "$TOP/tools/vm/run" --oracle=binder --add "$TOP/build/bench/bench=/bin/bench" \
 	--timeout "${TIMEOUT:-1800}" --cmd "exec bench $*"

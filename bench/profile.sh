@@ -1,0 +1,38 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# profile.sh ROW [WAY]: the instructions that a step of a row of the benchmark
+# takes, by function of kernel and module. WAY is "rust_ipc", "C Binder",
+# "SEQPACKET" or "pipes". Two runs differ in the number of steps alone; what they
+# differ in besides is the steps'. STEPS= says how many.
+
+# shellcheck source=tools/lib.sh
+. "$(dirname "$0")/../tools/lib.sh"
+
+row=${1:-} way=${2:-rust_ipc} steps=${STEPS:-1000}
+[ -n "$row" ] || die "which row of 'make bench'? make profile CASE=\"call, 128 B\" [WAY=\"C Binder\"]"
+
+"$TOP/bench/build.sh"
+in_root "$TOP" gcc -O2 -Wall -Wextra -shared -fPIC -o build/bench/insn_profile.so bench/insn_profile.c
+
+work=$(mktemp -d /tmp/rust_ipc-profile.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+cp "$TOP/build/bench/insn_profile.so" "$work/"
+
+# run STEPS OUT: its blocks go to OUT, and the symbols to symbols.
+run()
+{
+	ICOUNT=1 QEMU_ARGS="-plugin $work/insn_profile.so,out=$work/$2" \
+		"$TOP/tools/vm/run" --oracle=binder --add "$TOP/build/bench/bench=/bin/bench" \
+		--append nokaslr --timeout "${TIMEOUT:-1800}" \
+		--cmd "cat /proc/kallsyms; exec bench -p $1 -w '$way' '$row'" >"$work/output" ||
+		{ grep -v '^[0-9a-f]\{16\} ' "$work/output" >&2; exit 1; }
+	grep '^[0-9a-f]\{16\} ' "$work/output" >"$work/symbols"
+}
+
+step "a run of 200 steps"
+run 200 few
+step "a run of $((200 + steps)) steps"
+run $((200 + steps)) many
+in_root "$work" python3 "$TOP/bench/report.py" "$steps" symbols few many
