@@ -72,6 +72,9 @@ pub(crate) struct Payload {
     objects: Option<KBox<Objects>>,
 }
 
+// What a receive area's memory for buffers is allocated by: one more byte would take up twice that.
+kernel::static_assert!(size_of::<crate::alloc::ranges::Chunk<Payload>>() == 1024);
+
 impl Payload {
     /// Takes the file descriptors that go with the buffer, if there are any.
     fn take_descriptors(&mut self) -> Option<KVVec<u32>> {

@@ -8,6 +8,7 @@
 //! receiver can look at.
 
 use kernel::{
+    alloc::AllocError,
     fs::{
         file::{self, FileDescriptorReservation},
         File,
@@ -53,15 +54,59 @@ pub(crate) struct Objects {
     /// The message.
     name: Name,
     to: Arc<Process>,
-    list: KVVec<Object>,
+    list: List,
     /// Descriptors in arrays, once the message is delivered. They are the receiver's while it has the
     /// buffer: [`Objects::take_descriptors`] is for when it gives that back.
     descriptors: Option<KVVec<u32>>,
 }
 
+/// Objects in their order. A single one takes no memory of its own.
+struct List {
+    first: Option<Object>,
+    rest: KVVec<Object>,
+}
+
+impl List {
+    /// Makes room for one more.
+    ///
+    /// May sleep. `ENOMEM`.
+    fn reserve(&mut self) -> Result<(), AllocError> {
+        if self.is_empty() {
+            Ok(())
+        } else {
+            self.rest.reserve(1, GFP_KERNEL_ACCOUNT)
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
+    /// Adds an object, for which there is room. Gives it up if there is none.
+    fn push(&mut self, object: Object) -> Result<(), AllocError> {
+        if self.is_empty() {
+            self.first = Some(object);
+            return Ok(());
+        }
+        self.rest
+            .push_within_capacity(object)
+            .map_err(|_| AllocError)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Object> {
+        Iterator::chain(self.first.iter(), &self.rest)
+    }
+
+    /// Drops those that `keep` says no to.
+    fn retain(&mut self, keep: impl Fn(&Object) -> bool) {
+        self.first.take_if(|object| !keep(object));
+        self.rest.retain(|object| keep(object));
+    }
+}
+
 impl Drop for Objects {
     fn drop(&mut self) {
-        for object in &self.list {
+        for object in self.list.iter() {
             if let Object::Handle(number, strength) = object {
                 self.to.decrement_handle(*number, *strength);
             }
@@ -78,7 +123,10 @@ impl Objects {
         let objects = Objects {
             name,
             to: to.clone(),
-            list: KVVec::new(),
+            list: List {
+                first: None,
+                rest: KVVec::new(),
+            },
             descriptors: None,
         };
         Ok(KBox::new(objects, GFP_KERNEL_ACCOUNT)?)
@@ -96,7 +144,7 @@ impl Objects {
         accepts_files: bool,
     ) -> Result<FlatObject, Failure> {
         // Memory first: what has been referred to must not get lost.
-        self.list.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.list.reserve()?;
         let (kept, translated) = match wire.kind {
             object::BINDER | object::WEAK_BINDER => self.translate_node(sender, wire)?,
             object::HANDLE | object::WEAK_HANDLE => self.translate_handle(sender, wire)?,
@@ -122,7 +170,7 @@ impl Objects {
         offset: usize,
         accepts_files: bool,
     ) -> Result<(), Failure> {
-        self.list.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.list.reserve()?;
         let file = self.translate_file(sender, number, offset, accepts_files, true)?;
         self.keep(file)
     }
@@ -130,9 +178,7 @@ impl Objects {
     /// Keeps what there is room for.
     fn keep(&mut self, object: Object) -> Result<(), Failure> {
         // Were there no room, it would be given up like this.
-        self.list
-            .push_within_capacity(object)
-            .map_err(|_| Failure::failed(ENOMEM))
+        Ok(self.list.push(object)?)
     }
 
     /// A descriptor of the sender's becomes a file for the receiver.
@@ -255,7 +301,7 @@ impl Objects {
             list: KVVec::new(),
             in_arrays: KVVec::new(),
         };
-        for object in &self.list {
+        for object in self.list.iter() {
             let Object::File {
                 file,
                 offset,

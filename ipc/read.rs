@@ -59,11 +59,11 @@ impl ReadBuffer<'_> {
     }
 
     /// Puts `code`, which has no arguments, where the first return is.
-    fn replace_first(&self, code: u32) -> Result {
+    fn put_first(&self, code: u32) -> Result {
         self.returns.counts.returned(code);
         UserSlice::new(UserPtr::from_addr(self.address), 4)
             .writer()
-            .write_slice(&code.to_ne_bytes())
+            .write(&code)
     }
 }
 
@@ -75,8 +75,6 @@ fn copy_out(user: UserSlice, bytes: &[u8]) -> Result {
         Some(user.writer().write(bytes))
     }
     let copied = match bytes.len() {
-        // BR_NOOP
-        4 => copy::<4>(user, bytes),
         // BR_TRANSACTION
         68 => copy::<68>(user, bytes),
         // BR_TRANSACTION_COMPLETE, BR_REPLY
@@ -86,15 +84,16 @@ fn copy_out(user: UserSlice, bytes: &[u8]) -> Result {
     copied.unwrap_or(Err(EFAULT))
 }
 
-/// A message taken off a queue, to be returned.
+/// A message taken off a queue, to be returned. (A parcel is large: it stays here until it is done
+/// with.)
+#[derive(Default)]
 struct Taken {
-    transaction: Arc<Transaction>,
+    transaction: Option<Arc<Transaction>>,
     parcel: Option<Parcel>,
 }
 
 /// What is left to do once nothing is locked.
 struct Ending {
-    taken: Option<Taken>,
     /// Userspace is to be asked for another thread.
     wants_thread: bool,
     /// Somebody for the work that this thread leaves.
@@ -122,11 +121,12 @@ impl Thread {
                 return Err(EINVAL);
             }
             // At once: a buffer that cannot be written is found out before anything is lost.
-            buffer.returns.push_code(br::NOOP);
-            buffer.flush()?;
+            buffer.put_first(br::NOOP)?;
+            buffer.consumed = 4;
         }
         loop {
-            let ending = match self.gather(&mut buffer, is_fresh, nonblocking) {
+            let mut taken = Taken::default();
+            let ending = match self.gather(&mut buffer, is_fresh, nonblocking, &mut taken) {
                 Ok(ending) => ending,
                 Err(error) => {
                     self.pass_on();
@@ -136,9 +136,9 @@ impl Thread {
             ending.wake.notify();
             // A message that could not be returned does not end the read, unless there is something
             // else to return.
-            let is_done = match ending.taken {
-                Some(taken) => {
-                    let is_delivered = self.deliver(&mut buffer, taken)?;
+            let is_done = match taken.transaction.take() {
+                Some(transaction) => {
+                    let is_delivered = self.deliver(&mut buffer, transaction, &mut taken.parcel)?;
                     is_delivered || ending.wants_thread || !is_fresh || buffer.written() > 4
                 }
                 None => true,
@@ -148,7 +148,7 @@ impl Thread {
                 request.read_consumed = buffer.consumed as u64;
             }
             if ending.wants_thread {
-                buffer.replace_first(br::SPAWN_LOOPER)?;
+                buffer.put_first(br::SPAWN_LOOPER)?;
             }
             if is_done {
                 return Ok(());
@@ -190,14 +190,14 @@ impl Thread {
         Ok((inner, for_process))
     }
 
-    /// Takes work off the queues, up to and including a message.
+    /// Takes work off the queues, up to and including a message, which goes to `taken`.
     fn gather(
         self: &Arc<Self>,
         buffer: &mut ReadBuffer<'_>,
         is_fresh: bool,
         nonblocking: bool,
+        taken: &mut Taken,
     ) -> Result<Ending> {
-        let mut taken = None;
         let mut inner = 'wait: loop {
             let (mut inner, for_process) = self.wait(nonblocking)?;
             loop {
@@ -228,7 +228,7 @@ impl Thread {
                 };
                 match work {
                     Some(Work::Transaction(transaction)) => {
-                        taken = Some(self.take(&mut inner, transaction));
+                        self.take(&mut inner, transaction, taken);
                         break 'wait inner;
                     }
                     Some(Work::Complete(sent)) => {
@@ -274,11 +274,7 @@ impl Thread {
         };
         let wants_thread = self.is_looper(&inner) && inner.request_thread();
         let wake = inner.wake_for_rest();
-        Ok(Ending {
-            taken,
-            wants_thread,
-            wake,
-        })
+        Ok(Ending { wants_thread, wake })
     }
 
     /// A read failed: if it was this thread that was woken for work of the process, another one is to
@@ -289,17 +285,14 @@ impl Thread {
     }
 
     /// A message has been taken off its queue: a call goes on the thread's stack.
-    fn take(&self, inner: &mut process::Inner, transaction: Arc<Transaction>) -> Taken {
-        let parcel = transaction.detach(inner);
+    fn take(&self, inner: &mut process::Inner, transaction: Arc<Transaction>, taken: &mut Taken) {
+        taken.parcel = transaction.detach(inner);
         if transaction.is_call() {
             let stack = &mut self.state.access_mut(inner).stack;
             let below = stack.replace(transaction.clone());
             transaction.set_stacked(inner, below, task::nice());
         }
-        Taken {
-            transaction,
-            parcel,
-        }
+        taken.transaction = Some(transaction);
     }
 
     /// Returns a message, after what has been gathered before it.
@@ -307,19 +300,20 @@ impl Thread {
     /// If userspace's buffer cannot be written, or its files cannot become descriptors, the message is
     /// lost, and who waits for an answer gets `BR_FAILED_REPLY`. `false` if the thread is none the
     /// wiser for it, and has to wait for something else.
-    fn deliver(self: &Arc<Self>, buffer: &mut ReadBuffer<'_>, taken: Taken) -> Result<bool> {
-        let Taken {
-            transaction,
-            parcel,
-        } = taken;
-        let Some(mut parcel) = parcel else {
+    fn deliver(
+        self: &Arc<Self>,
+        buffer: &mut ReadBuffer<'_>,
+        transaction: Arc<Transaction>,
+        place: &mut Option<Parcel>,
+    ) -> Result<bool> {
+        let Some(parcel) = place else {
             return Ok(false);
         };
         let descriptors = match &mut parcel.objects {
             Some(objects) => match objects.make_descriptors(&mut parcel.buffer) {
                 Ok(descriptors) => Some(descriptors),
                 Err(_) => {
-                    drop(parcel);
+                    *place = None;
                     let is_reply = transaction.is_reply();
                     if is_reply {
                         buffer.returns.push_code(br::FAILED_REPLY);
@@ -371,7 +365,7 @@ impl Thread {
         buffer.returns.push_delivery(code, &delivery);
 
         if let Err(error) = buffer.flush() {
-            drop(parcel);
+            *place = None;
             task::set_nice(saved_nice);
             self.unstack(&transaction);
             transaction::give_up(transaction, br::FAILED_REPLY);
@@ -381,8 +375,8 @@ impl Thread {
             descriptors.install(objects);
         }
         parcel.buffer.deliver(Payload {
-            _hold: parcel.hold,
-            objects: parcel.objects,
+            _hold: parcel.hold.take(),
+            objects: parcel.objects.take(),
         });
         transaction::recycle(transaction);
         Ok(true)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the current task has, and the kernel crate has no safe way to: its nice value, its files,
-//! the time in ticks.
+//! What the current task has, and the kernel crate has no safe way to, or none as fast: its nice
+//! value, its memory, its files, the time in ticks.
 
 #![allow(unsafe_code)]
 
@@ -11,6 +11,7 @@ use kernel::{
     prelude::*,
     sync::aref::ARef,
     task::Task,
+    uaccess::UserPtr,
 };
 
 /// Nice value of a task with `static_prio` 0, negated: `DEFAULT_PRIO` of
@@ -71,6 +72,22 @@ pub(super) fn ticks() -> u32 {
 pub(super) fn elapsed_ms(since: u32) -> u64 {
     // SAFETY: Any number of ticks has a length.
     unsafe { bindings::jiffies64_to_msecs(ticks().wrapping_sub(since).into()) }
+}
+
+/// Reads as many bytes as there are in `bytes` from the user address `from`.
+///
+/// Where they are to be; `UserSliceReader::read` would copy them there. May sleep. `EFAULT`.
+pub(super) fn read_user<const N: usize>(bytes: &mut [u8; N], from: UserPtr) -> Result {
+    // SAFETY: There are `N` bytes to be written to, and any address may be read from: the function
+    // checks that it is userspace's.
+    let left = unsafe {
+        bindings::_copy_from_user(bytes.as_mut_ptr().cast(), from.as_const_ptr(), N as c_ulong)
+    };
+    if left == 0 {
+        Ok(())
+    } else {
+        Err(EFAULT)
+    }
 }
 
 /// The file behind a descriptor of the current process.

@@ -76,8 +76,6 @@ pub(super) struct State {
     todo: Queue,
     /// Top of the call stack: calls that the thread handles, and calls whose reply it waits for.
     pub(super) stack: Option<Arc<Transaction>>,
-    /// Code to return for a command that failed. While there is one, no further command is taken.
-    return_error: Option<u32>,
     return_entry: Entry,
     /// Code to return for a call that failed after it was sent.
     reply_error: Option<u32>,
@@ -111,6 +109,9 @@ pub(crate) struct Thread {
     /// The thread's next read returns although there is no work: the thread is new, or a descriptor
     /// of its file was closed.
     pub(super) need_return: Atomic<bool>,
+    /// Code to return for a command that failed, or 0. While there is one, no further command is
+    /// taken. Nobody but the thread itself writes it.
+    return_error: Atomic<u32>,
     /// What it has done and been told.
     pub(super) counts: Arc<Counts>,
     _count: ThreadCount,
@@ -141,7 +142,6 @@ impl Thread {
             is_urgent: false,
             todo,
             stack: None,
-            return_error: None,
             return_entry: Entry::reserve(queues),
             reply_error: None,
             reply_entry: Entry::reserve(queues),
@@ -155,6 +155,7 @@ impl Thread {
             state: LockedBy::new(&process.inner, state),
             is_dead: Atomic::new(false),
             need_return: Atomic::new(true),
+            return_error: Atomic::new(0),
             counts,
             _count: ThreadCount::new(),
             wakeup <- new_condvar!("Thread::wakeup"),
@@ -174,7 +175,7 @@ impl Thread {
             is_waiting: matches!(state.waiting, Entry::Queued(_)),
             is_polled: self.is_polled(),
             need_return: self.need_return.load(Relaxed),
-            return_error: state.return_error,
+            return_error: self.return_error(),
             reply_error: state.reply_error,
         }
     }
@@ -346,9 +347,9 @@ impl Thread {
 
     /// Queues `code` as the answer to a command of the thread's that failed.
     pub(super) fn set_return_error(&self, inner: &mut process::Inner, code: u32) {
+        self.return_error.store(code, Relaxed);
         let state = self.state.access_mut(inner);
         let todo = state.todo;
-        state.return_error = Some(code);
         if let Entry::Reserved(ticket) = core::mem::replace(&mut state.return_entry, Entry::Gone) {
             let position = inner.queues.push_back_with(todo, Work::ReturnError, ticket);
             self.state.access_mut(inner).return_entry = Entry::Queued(position);
@@ -357,16 +358,21 @@ impl Thread {
     }
 
     /// Whether a failed command's answer has not been returned yet.
-    pub(super) fn has_return_error(&self, inner: &process::Inner) -> bool {
-        self.state.access(inner).return_error.is_some()
+    pub(super) fn has_return_error(&self) -> bool {
+        self.return_error().is_some()
+    }
+
+    fn return_error(&self) -> Option<u32> {
+        Some(self.return_error.load(Relaxed)).filter(|code| *code != 0)
     }
 
     /// Takes the code of the [`Work::ReturnError`] just popped.
     pub(super) fn take_return_error(&self, inner: &mut process::Inner) -> Option<u32> {
         let entry = Entry::reserve(&mut inner.queues);
-        let state = self.state.access_mut(inner);
-        state.return_entry = entry;
-        state.return_error.take()
+        self.state.access_mut(inner).return_entry = entry;
+        let code = self.return_error();
+        self.return_error.store(0, Relaxed);
+        code
     }
 
     /// Queues `code` as the answer to a call of the thread's. There is one slot: while it is taken,

@@ -65,14 +65,15 @@ impl Commands {
 
     /// Reads `len` bytes from where the last command ended into the window.
     fn read(&mut self, len: usize) -> Result {
-        let address = self.address.wrapping_add(self.consumed);
-        let mut reader = UserSlice::new(UserPtr::from_addr(address), len).reader();
+        let address = UserPtr::from_addr(self.address.wrapping_add(self.consumed));
         // The usual length is told to the compiler: what has a known length need not be checked for
         // whether it stays within the kernel's stack.
         if len == WINDOW_LEN {
-            self.window = reader.read()?;
+            task::read_user(&mut self.window, address)?;
         } else {
-            reader.read_slice(self.window.get_mut(..len).ok_or(EINVAL)?)?;
+            UserSlice::new(address, len)
+                .reader()
+                .read_slice(self.window.get_mut(..len).ok_or(EINVAL)?)?;
         }
         (self.from, self.to) = (0, len);
         Ok(())
@@ -86,7 +87,7 @@ impl Commands {
         }
         self.read(left.min(4))?;
         let [code] = uapi::u32s_from(&self.window);
-        match Command::decode(self.window.get(..left.min(4)).unwrap_or(&[])) {
+        match Command::decode(self.available()) {
             Err(DecodeError::Truncated) => {
                 self.read(left.min(4 + uapi::ioc_size(code)).min(WINDOW_LEN))
             }
@@ -94,26 +95,23 @@ impl Commands {
         }
     }
 
+    /// What has been read and not taken.
+    fn available(&self) -> &[u8] {
+        self.window.get(self.from..self.to).unwrap_or(&[])
+    }
+
     /// Takes the next command. Until [`Commands::done`] it does not count as consumed.
     ///
     /// `EINVAL` if there is no such command or it goes on past the end of the buffer, `EFAULT`.
     fn next(&mut self) -> Result<(Command, usize)> {
-        let decode = |commands: &Self| {
-            Command::decode(
-                commands
-                    .window
-                    .get(commands.from..commands.to)
-                    .unwrap_or(&[]),
-            )
-        };
-        let decoded = match decode(self) {
-            Err(DecodeError::Truncated) => {
-                self.refill()?;
-                decode(self)
+        if self.from < self.to {
+            match Command::decode(self.available()) {
+                Err(DecodeError::Truncated) => (),
+                decoded => return decoded.map_err(|_| EINVAL),
             }
-            decoded => decoded,
-        };
-        decoded.map_err(|_| EINVAL)
+        }
+        self.refill()?;
+        Command::decode(self.available()).map_err(|_| EINVAL)
     }
 
     /// The code of the command that [`Commands::next`] has just returned.
@@ -190,7 +188,7 @@ impl Thread {
             request.write_size as usize,
             request.write_consumed as usize,
         );
-        let mut stopped = self.has_return_error(&self.process.inner.lock());
+        let mut stopped = self.has_return_error();
         while !stopped && !commands.is_at_end() {
             let (command, len) = commands.next()?;
             self.counts.command(commands.code());
@@ -271,9 +269,9 @@ impl Thread {
 
     /// `BC_TRANSACTION`. `true` if it failed.
     fn send_call(self: &Arc<Self>, data: &TransactionData) -> bool {
-        let id = self.begin_message();
+        let (id, nested) = self.begin_call();
         let mut to_tgid = 0;
-        let Err(failure) = self.try_send_call(data, id, &mut to_tgid) else {
+        let Err(failure) = self.try_send_call(data, id, nested, &mut to_tgid) else {
             return false;
         };
         let kind = journal::Kind::new(false, data.flags);
@@ -284,11 +282,26 @@ impl Thread {
         true
     }
 
-    /// Numbers the message, and forgets what went wrong with the one before.
-    fn begin_message(&self) -> u32 {
+    /// Begins to send a call or one-way message. Returns its number, and for a call the one that it
+    /// would be nested in, or that the thread may make none now.
+    fn begin_call(&self) -> (u32, Result<Option<Arc<Transaction>>, Failure>) {
         let mut inner = self.process.inner.lock();
+        let id = self.begin_message(&mut inner);
+        // First things first: it has been chosen to handle a call, or its last one has been answered,
+        // or has not been yet.
+        let stack = &self.state.access(&inner).stack;
+        let nested = match stack {
+            _ if self.has_transaction_next(&inner) => Err(Failure::failed(EPROTO)),
+            Some(top) if top.is_from(self) => Err(Failure::failed(EPROTO)),
+            top => Ok(top.clone()),
+        };
+        (id, nested)
+    }
+
+    /// Numbers the message, and forgets what went wrong with the one before.
+    fn begin_message(&self, inner: &mut process::Inner) -> u32 {
         let id = inner.next_message();
-        self.state.access_mut(&mut inner).error = ExtendedError::none(id);
+        self.state.access_mut(inner).error = ExtendedError::none(id);
         id
     }
 
@@ -325,11 +338,13 @@ impl Thread {
         });
     }
 
-    /// Also says whom the message was for, as soon as that is known.
+    /// Also says whom the message was for, as soon as that is known. `id` and `nested` are what
+    /// [`Thread::begin_call`] has returned.
     fn try_send_call(
         self: &Arc<Self>,
         data: &TransactionData,
         id: u32,
+        nested: Result<Option<Arc<Transaction>>, Failure>,
         to_tgid: &mut Pid,
     ) -> Result<(), Failure> {
         let (hold, spare) = self.process.target(data.handle)?;
@@ -340,7 +355,7 @@ impl Thread {
             .map_err(|_| Failure::failed(EPERM))?;
 
         let is_one_way = data.flags & flags::ONE_WAY != 0;
-        let from_parent = if is_one_way { None } else { self.may_call()? };
+        let from_parent = if is_one_way { None } else { nested? };
         let depth = from_parent
             .as_ref()
             .map_or(0, |parent| parent.message().depth + 1);
@@ -391,20 +406,6 @@ impl Thread {
             hold: Some(hold),
         };
         self.post_call(&node, transaction, parcel)
-    }
-
-    /// Whether the thread may make a call now, and the call that it would be nested in.
-    fn may_call(&self) -> Result<Option<Arc<Transaction>>, Failure> {
-        let inner = self.process.inner.lock();
-        if self.has_transaction_next(&inner) {
-            // It has been chosen to handle a call, or its last one has been answered: first things
-            // first.
-            return Err(Failure::failed(EPROTO));
-        }
-        match &self.state.access(&inner).stack {
-            Some(top) if top.is_from(self) => Err(Failure::failed(EPROTO)),
-            top => Ok(top.clone()),
-        }
     }
 
     /// Queues a call or one-way message to its receiver.
@@ -467,8 +468,8 @@ impl Thread {
 
     /// `BC_REPLY`. `true` if it failed.
     fn send_reply(self: &Arc<Self>, data: &TransactionData) -> bool {
-        let id = self.begin_message();
         let mut inner = self.process.inner.lock();
+        let id = self.begin_message(&mut inner);
         let state = self.state.access_mut(&mut inner);
         let Some(call) = state.stack.take_if(|top| !top.is_from(self)) else {
             let failure = Failure::failed(EPROTO);

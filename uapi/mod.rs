@@ -225,22 +225,19 @@ impl Fields<'_> {
 
     /// `struct binder_transaction_data`; `buffers_size` stays 0.
     fn transaction(&mut self) -> Result<TransactionData, DecodeError> {
+        let bytes = self.take::<64>()?;
         // The target is a union of a 32-bit handle and a 64-bit pointer.
-        let handle = self.u32()?;
-        self.u32()?;
-        let _cookie = self.u64()?;
-        let code = self.u32()?;
-        let flags = self.u32()?;
-        let _sender_pid = self.u32()?;
-        let _sender_euid = self.u32()?;
+        let [handle, _, _, _, code, flags, _sender_pid, _sender_euid, ..] = u32s_from::<16>(&bytes);
+        let [_, _, _, _, data_size, offsets_size, data_address, offsets_address] =
+            u64s_from(&bytes);
         Ok(TransactionData {
             handle,
             code,
             flags,
-            data_size: self.u64()?,
-            offsets_size: self.u64()?,
-            data_address: self.u64()?,
-            offsets_address: self.u64()?,
+            data_size,
+            offsets_size,
+            data_address,
+            offsets_address,
             buffers_size: 0,
         })
     }
@@ -414,7 +411,7 @@ impl Returns {
     pub(crate) fn push_frozen(&mut self, cookie: u64, is_frozen: bool) {
         self.push_code(br::FROZEN_BINDER);
         self.push(&cookie.to_ne_bytes());
-        self.push(&u64_of(u32::from(is_frozen).to_ne_bytes(), [0; 4]).to_ne_bytes());
+        self.push(&u64_of(u32::from(is_frozen), 0).to_ne_bytes());
     }
 
     /// `BR_TRANSACTION`, `BR_TRANSACTION_SEC_CTX` or `BR_REPLY`.
@@ -427,11 +424,9 @@ impl Returns {
             [
                 delivery.ptr,
                 delivery.cookie,
-                u64_of(delivery.code.to_ne_bytes(), delivery.flags.to_ne_bytes()),
-                u64_of(
-                    delivery.sender_pid.to_ne_bytes(),
-                    delivery.sender_euid.to_ne_bytes(),
-                ),
+                u64_of(delivery.code, delivery.flags),
+                // CAST: keeps the bits.
+                u64_of(delivery.sender_pid as u32, delivery.sender_euid),
                 delivery.data_size,
                 delivery.offsets_size,
                 delivery.data_address,
@@ -621,10 +616,13 @@ impl FdArrayObject {
 }
 
 /// Two halves that lie one after the other, as one word.
-fn u64_of(first: [u8; 4], second: [u8; 4]) -> u64 {
-    let [a, b, c, d] = first;
-    let [e, f, g, h] = second;
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+fn u64_of(first: u32, second: u32) -> u64 {
+    let (low, high) = if cfg!(target_endian = "little") {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// Lays `words` out one after the other, as far as there is room.

@@ -608,17 +608,15 @@ impl<B: Send + 'static> Buffer<B> {
         Ok(())
     }
 
-    /// Delivers the buffer: from now on [`Area::take`] may free it. Returns its address.
+    /// Delivers the buffer: from now on [`Area::take`] may free it.
     ///
     /// It must have been installed, or its receiver may not find all of it. Does not sleep.
-    pub(crate) fn deliver(mut self, payload: B) -> u64 {
-        let address = self.address();
+    pub(crate) fn deliver(&mut self, payload: B) {
         if let Some(handle) = self.handle.take() {
             if let Some(ranges) = self.area.inner.lock().ranges.as_mut() {
                 ranges.deliver(handle, payload);
             }
         }
-        address
     }
 
     /// The pages that the buffer is in, by index.
