@@ -48,7 +48,7 @@ fmt:
 	@tools/check --fix-format
 
 symbols: build
-	@tools/in-root tools/check-symbols build/module/rust_ipc_main.o --update
+	@tools/in-root tools/check-symbols build/module --update
 
 test:
 	@tools/test

@@ -16,7 +16,14 @@ use kernel::{
 use super::{memcg::charged_to, Counters, Memcg};
 use crate::watch::debugfs::Directory;
 
-// Expressions in C.
+/// Inline functions of the kernel, see `helpers.c`.
+mod extern_c {
+    unsafe extern "C" {
+        pub(super) safe fn rust_ipc_account_reclaimed_pages(pages: usize);
+    }
+}
+
+// Expressions in C, so the bindings do not have them; `helpers.c` checks the values.
 const SHRINKER_NUMA_AWARE: c_uint = 1 << 2;
 const SHRINKER_MEMCG_AWARE: c_uint = 1 << 3;
 /// What a shrinker answers when it has nothing.
@@ -247,18 +254,19 @@ impl<R: Reclaim> Lru<R> {
     ///
     /// May sleep. The lists stay until the cgroup goes, when its entries move to its parent's.
     pub(crate) fn prepare(&self, memcg: Option<&Memcg>) -> Result {
-        let _scope = Memcg::charge(memcg);
         // `memcg_list_lru_alloc()` is not for modules, but it is called for each object that is
         // allocated for use on a list. So allocate one.
         let cache = self.cache.0.as_ptr();
-        // SAFETY: Cache and list are there as long as `self` is.
-        let object = unsafe {
-            bindings::kmem_cache_alloc_lru_noprof(
-                cache,
-                self.list.inner.get(),
-                bindings::GFP_KERNEL_ACCOUNT,
-            )
-        };
+        let object = Memcg::charge(memcg, || {
+            // SAFETY: Cache and list are there as long as `self` is.
+            unsafe {
+                bindings::kmem_cache_alloc_lru_noprof(
+                    cache,
+                    self.list.inner.get(),
+                    bindings::GFP_KERNEL_ACCOUNT,
+                )
+            }
+        });
         if object.is_null() {
             return Err(ENOMEM);
         }
@@ -362,7 +370,8 @@ impl<R: Reclaim> Lru<R> {
             )
         };
         let reclaimed = walk.reclaimed.get();
-        account_reclaimed(reclaimed);
+        // Reclaim expects objects of slabs from a shrinker, and counts pages as those are freed.
+        extern_c::rust_ipc_account_reclaimed_pages(reclaimed);
         reclaimed
     }
 
@@ -381,21 +390,6 @@ impl<R: Reclaim> Lru<R> {
         };
         // INVARIANT: The walk calls this for an entry of `list`, with its lock held.
         R::reclaim(Candidate { item, list, walk }).0
-    }
-}
-
-/// What `mm_account_reclaimed_pages()` does, an inline function in C: tells reclaim that there are
-/// this many more free pages. (From a shrinker it expects objects of slabs, and counts those as their
-/// pages are freed.)
-fn account_reclaimed(pages: usize) {
-    let current = kernel::task::Task::current_raw();
-    // SAFETY: The current task is valid, and nobody but itself accesses this field.
-    let state = unsafe { (*current).reclaim_state };
-    if let Some(state) = NonNull::new(state) {
-        // SAFETY: It is the task's own, and stays at least until the shrinker has returned.
-        let reclaimed = unsafe { &raw mut (*state.as_ptr()).reclaimed };
-        // SAFETY: As above.
-        unsafe { *reclaimed = (*reclaimed).wrapping_add(pages) };
     }
 }
 

@@ -194,14 +194,15 @@ impl<B: Send + 'static> Area<B> {
         let len = len.min(self.max_bytes).min(ranges::MAX_BYTES) & PAGE_MASK;
         let memcg = Memcg::of(mm);
         self.backing.lru.prepare(memcg.as_ref())?;
-        let scope = Memcg::charge(memcg.as_ref());
-        let chunk = ranges::Chunk::new(GFP_KERNEL_ACCOUNT)?;
-        let count = len / PAGE_SIZE;
-        let mut slots = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
-        for _ in 0..count {
-            slots.push(Slot::new(), GFP_KERNEL_ACCOUNT)?;
-        }
-        drop(scope);
+        let (chunk, slots) = Memcg::charge(memcg.as_ref(), || -> Result<_> {
+            let chunk = ranges::Chunk::new(GFP_KERNEL_ACCOUNT)?;
+            let count = len / PAGE_SIZE;
+            let mut slots = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
+            for _ in 0..count {
+                slots.push(Slot::new(), GFP_KERNEL_ACCOUNT)?;
+            }
+            Ok((chunk, slots))
+        })?;
         let ranges = Ranges::new(len, PAGE_SIZE, chunk).map_err(|_| EINVAL)?;
         let claim = Claim {
             start: addresses.start,
@@ -283,9 +284,9 @@ impl<B: Send + 'static> Area<B> {
         // Charged to the owner if its cgroup has room: not with reclaim, as nothing keeps that from
         // the OOM killer. Otherwise to the sender, whose own limits then apply.
         let account = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
-        let scope = Memcg::charge(claim.memcg.as_ref());
-        let chunk = ranges::Chunk::new(GFP_NOWAIT | account | __GFP_NOWARN);
-        drop(scope);
+        let chunk = Memcg::charge(claim.memcg.as_ref(), || {
+            ranges::Chunk::new(GFP_NOWAIT | account | __GFP_NOWARN)
+        });
         let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(_) => ranges::Chunk::new(GFP_KERNEL_ACCOUNT).map_err(|_| AllocError::NoMemory)?,

@@ -215,8 +215,10 @@ impl<B: Send + 'static> Backing<B> {
         index: usize,
         zeroed: bool,
     ) -> Result<AreaPage, AllocError> {
-        let _scope = Memcg::charge(claim.memcg.as_ref());
-        AreaPage::alloc(Arc::as_ptr(this), index, zeroed).ok_or(AllocError::NoMemory)
+        Memcg::charge(claim.memcg.as_ref(), || {
+            AreaPage::alloc(Arc::as_ptr(this), index, zeroed)
+        })
+        .ok_or(AllocError::NoMemory)
     }
 
     /// Puts an idle page on the shrinker's list. For the holder of the area's lock.
