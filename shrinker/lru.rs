@@ -10,7 +10,7 @@ use kernel::{
     bindings,
     prelude::*,
     sync::{rcu, Arc},
-    types::Opaque,
+    types::{NotThreadSafe, Opaque},
 };
 
 use super::{memcg::charged_to, Counters, Memcg};
@@ -51,9 +51,11 @@ pub(crate) struct Candidate<'a, R: Reclaim> {
     walk: &'a Walk<'a, R>,
 }
 
-/// What became of a [`Candidate`], in terms that a walk understands. Only a candidate makes one, so
-/// it says the truth about the list's lock.
-pub(crate) struct Verdict(bindings::lru_status);
+/// What became of a [`Candidate`], in terms that a walk understands.
+///
+/// Only a candidate makes one, and it cannot be left to another thread's walk, so it says the truth
+/// about the list's lock.
+pub(crate) struct Verdict(bindings::lru_status, NotThreadSafe);
 
 impl<'a, R: Reclaim> Candidate<'a, R> {
     /// The entry: what was given to [`Lru::add`].
@@ -69,18 +71,18 @@ impl<'a, R: Reclaim> Candidate<'a, R> {
     /// Leaves the entry where it is. A walk starts again from the head of the list each time that an
     /// entry was taken, so this is for what cannot come up again.
     pub(crate) fn skip(self) -> Verdict {
-        Verdict(bindings::lru_status::LRU_SKIP)
+        Verdict(bindings::lru_status::LRU_SKIP, NotThreadSafe)
     }
 
     /// Moves the entry to the end of the list.
     pub(crate) fn rotate(self) -> Verdict {
-        Verdict(bindings::lru_status::LRU_ROTATE)
+        Verdict(bindings::lru_status::LRU_ROTATE, NotThreadSafe)
     }
 
     /// Takes the entry off the list: it may be added again from now on.
     pub(crate) fn remove(self) -> Verdict {
         self.isolate();
-        Verdict(bindings::lru_status::LRU_REMOVED)
+        Verdict(bindings::lru_status::LRU_REMOVED, NotThreadSafe)
     }
 
     /// Takes the entry off the list, drops the list's lock, and has `take` give away what the entry
@@ -92,7 +94,7 @@ impl<'a, R: Reclaim> Candidate<'a, R> {
         unsafe { bindings::spin_unlock(&raw mut (*self.list.as_ptr()).lock) };
         take();
         self.walk.reclaimed.set(self.walk.reclaimed.get() + 1);
-        Verdict(bindings::lru_status::LRU_REMOVED_RETRY)
+        Verdict(bindings::lru_status::LRU_REMOVED_RETRY, NotThreadSafe)
     }
 
     fn isolate(&self) {
