@@ -18,7 +18,7 @@ use super::{
     backing::{Backing, Claim, BATCH},
     filled::Filled,
     ops::VmOps,
-    page::{self, AreaPage, PageList},
+    page::{self, PageList, Removed},
     table::{Released, Slot, Use},
     VmaDesc,
 };
@@ -374,7 +374,9 @@ impl<B: Send + 'static> Area<B> {
                 payload,
                 idle_pages,
             } => {
-                let unused = self.idle(&inner, claim.slots(idle_pages).iter());
+                // SAFETY: No live range touches these pages, as `take` says, and whatever range
+                // did has no `Handle`.
+                let unused = unsafe { self.idle(&inner, claim.slots(idle_pages).iter()) };
                 drop(inner);
                 drop(unused);
                 Some(payload)
@@ -413,7 +415,8 @@ impl<B: Send + 'static> Area<B> {
         }
         for slots in claim.slots(inside.clone()).chunks(BATCH) {
             let inner = self.inner.lock();
-            let unused = self.idle(&inner, slots.iter());
+            // SAFETY: Only this range covers these pages, and its `Handle` is not used any more.
+            let unused = unsafe { self.idle(&inner, slots.iter()) };
             drop(inner);
             drop(unused);
         }
@@ -422,37 +425,41 @@ impl<B: Send + 'static> Area<B> {
             return;
         };
         let idle_pages = ranges.release(handle);
-        let unused = self.idle(&inner, outside(claim, &idle_pages, &inside));
+        // SAFETY: No live range touches these pages, as `Ranges::release` says.
+        let unused = unsafe { self.idle(&inner, outside(claim, &idle_pages, &inside)) };
         drop(inner);
         drop(unused);
     }
 
     /// No buffer covers the pages of `slots` any more. Returns those that are not kept, to be dropped
     /// without the lock, which is held for `inner`.
-    fn idle<'a>(&self, inner: &Inner<B>, slots: impl Iterator<Item = &'a Slot>) -> PageList {
+    ///
+    /// # Safety
+    ///
+    /// The slots are of this area, and nobody uses the pages from now on because of a buffer that
+    /// covers them.
+    unsafe fn idle<'a>(&self, inner: &Inner<B>, slots: impl Iterator<Item = &'a Slot>) -> PageList {
         let keep = !inner.is_drained && !self.backing.is_closed();
         let mut unused = PageList::new();
         for slot in slots {
-            match slot.release(keep) {
+            // SAFETY: As the caller says.
+            match unsafe { slot.release(keep) } {
                 Released::Done => (),
-                Released::List(page) => self.backing.list(page),
-                Released::Free(page) => {
-                    self.backing.unlist(&page);
-                    unused.push(page);
-                }
+                // SAFETY: The slot has the page, and is of this area, which is locked.
+                Released::List(page) => unsafe { self.backing.list(page) },
+                Released::Free(page) => unused.push(self.backing.unlist(page)),
             }
         }
         unused
     }
 
     /// Takes out the pages that `take` yields, and frees them.
-    fn evict(&self, claim: &Claim, take: impl Fn(&Slot) -> Option<AreaPage>) {
+    fn evict(&self, claim: &Claim, take: impl Fn(&Slot) -> Option<Removed>) {
         for slots in claim.slots.chunks(BATCH) {
             let mut unused = PageList::new();
             let inner = self.inner.lock();
             for page in slots.iter().filter_map(&take) {
-                self.backing.unlist(&page);
-                unused.push(page);
+                unused.push(self.backing.unlist(page));
             }
             drop(inner);
             drop(unused);
@@ -499,7 +506,8 @@ impl<B: Send + 'static> PinnedDrop for Area<B> {
         // There are no buffers: each has a reference. So no page is in use, but to those of messages
         // that nobody has freed.
         if let Some(claim) = self.backing.claim.as_ref() {
-            self.evict(claim, |slot| match slot.release(false) {
+            // SAFETY: As above: nobody fills or clears one.
+            self.evict(claim, |slot| match unsafe { slot.release(false) } {
                 Released::Free(page) => Some(page),
                 Released::Done | Released::List(_) => None,
             });
@@ -595,7 +603,9 @@ impl<B: Send + 'static> Buffer<B> {
                     count += 1;
                 }
                 let batch = batch.get_mut(..count).unwrap_or(&mut []);
-                let (inserted, result) = backing.insert(claim, vma, first, batch);
+                // SAFETY: These are `AreaPage`s of the table, which stay there as long as this
+                // buffer, which covers them.
+                let (inserted, result) = unsafe { backing.insert(claim, vma, first, batch) };
                 claim
                     .slots(first..first + inserted)
                     .iter()
@@ -649,7 +659,8 @@ impl<B: Send + 'static> Buffer<B> {
             if page_start < self.start || page_start.saturating_add(PAGE_SIZE) > end {
                 Backing::install_zeroed(backing, claim, index)?;
             } else {
-                slot.put_pending(Backing::alloc(backing, claim, index, false)?);
+                let page = Backing::alloc(backing, claim, index, false)?;
+                slot.put_pending(page).map_err(|_| AllocError::Invalid)?;
                 self.has_pending = true;
             }
         }
@@ -670,8 +681,10 @@ impl<B: Send + 'static> Buffer<B> {
         let (filled, gap) = self.filled.with(offset..end);
         self.zero_pending(gap);
         let claim = self.area.backing.claim.as_ref().ok_or(EINVAL)?;
-        let start = self.start.saturating_add(offset);
-        each_page(claim, start, len, |_, page, at, len| write(page, at, len))?;
+        let handle = self.handle.as_ref().ok_or(EINVAL)?;
+        each_page(claim, handle, offset, len, |_, page, at, len| {
+            write(page, at, len)
+        })?;
         self.filled = filled;
         Ok(())
     }
@@ -687,11 +700,14 @@ impl<B: Send + 'static> Buffer<B> {
         else {
             return;
         };
-        let start = self.start.saturating_add(bytes.start);
+        let Some(handle) = self.handle.as_ref() else {
+            return;
+        };
         // It fails if a page is absent, but all are there.
         let _ = each_page(
             claim,
-            start,
+            handle,
+            bytes.start,
             bytes.len(),
             |used, page, at, len| match used {
                 // SAFETY: Nobody but who has the buffer knows the page yet.
@@ -745,23 +761,30 @@ fn pending(claim: &Claim, index: usize) -> Option<*mut bindings::page> {
     Some(page.as_ptr())
 }
 
-/// Calls `f` for each page that `len` bytes at `start` are in: what it is used for, the page, and
-/// offset and length in it. For who has the buffer that these bytes are of.
+/// Calls `f` for each page that `len` bytes at `offset` in the range of `handle`, which is of the
+/// same area as `claim`, are in: what it is used for, the page, and offset and length in it.
 ///
-/// `EINVAL` if a page is absent.
+/// `EINVAL` if the range ends before, or a page is absent.
 fn each_page(
     claim: &Claim,
-    start: usize,
+    handle: &Handle,
+    offset: usize,
     len: usize,
     mut f: impl FnMut(Use, &Page, usize, usize) -> Result,
 ) -> Result {
+    let end = offset.checked_add(len).ok_or(EINVAL)?;
+    if end > handle.len_bytes() {
+        return Err(EINVAL);
+    }
+    let start = handle.start_bytes().saturating_add(offset);
     let mut at = start % PAGE_SIZE;
     let mut left = len;
     for slot in claim.slots(pages(start, len)) {
         let word = slot.load();
         let page = word.page().ok_or(EINVAL)?;
         let part = left.min(PAGE_SIZE - at);
-        // SAFETY: A buffer covers some of the page, so it stays in the table.
+        // SAFETY: It is an `AreaPage`, so of order 0. The range of `handle` covers some of it, and is
+        // reserved or claimed while that is borrowed, so the page stays in the table.
         let page = unsafe { page::borrow(page) };
         f(word.used(), &page, at, part)?;
         left -= part;
@@ -772,15 +795,15 @@ fn each_page(
 
 /// Clears the bytes of a buffer that nobody is to read any more.
 fn clear(claim: &Claim, handle: &Handle) {
-    let mut start = handle.start_bytes();
-    let end = start.saturating_add(handle.len_bytes());
-    while start < end {
-        let part = (end - start).min(PAGE_SIZE - start % PAGE_SIZE);
+    let mut offset = 0;
+    while offset < handle.len_bytes() {
+        let at = handle.start_bytes().saturating_add(offset) % PAGE_SIZE;
+        let part = (handle.len_bytes() - offset).min(PAGE_SIZE - at);
         // A page can be absent: a buffer that could not be filled is cleared, too.
-        let _ = each_page(claim, start, part, |_, page, at, len| {
-            // SAFETY: Nobody else writes to this part of the page.
+        let _ = each_page(claim, handle, offset, part, |_, page, at, len| {
+            // SAFETY: Only who has the handle writes to this part of the page.
             unsafe { page.fill_zero_raw(at, len) }
         });
-        start += part;
+        offset += part;
     }
 }

@@ -2,7 +2,7 @@
 
 //! The part of an area that its VMA, and the pages on the shrinker's list, refer to.
 
-use core::marker::PhantomData;
+use core::{marker::PhantomData, ptr::NonNull};
 
 use kernel::{
     bindings,
@@ -23,7 +23,7 @@ use kernel::{
 
 use super::{
     area::{AllocError, Area},
-    page::{self, AreaPage},
+    page::{self, AreaPage, Removed},
     table::{Slot, Use},
 };
 use crate::{
@@ -149,14 +149,19 @@ impl<B: Send + 'static> Backing<B> {
     /// why.
     ///
     /// For the holder of the install lock. May sleep.
-    pub(super) fn insert(
+    ///
+    /// # Safety
+    ///
+    /// `pages` must be pages of order 0 that nobody frees before this returns.
+    pub(super) unsafe fn insert(
         &self,
         claim: &Claim,
         vma: &VmaMixedMap,
         index: usize,
         pages: &mut [*mut bindings::page],
     ) -> (usize, Result) {
-        let (inserted, result) = insert(vma, claim.address(index), pages);
+        // SAFETY: The pages are as this needs them, says the caller.
+        let (inserted, result) = unsafe { insert(vma, claim.address(index), pages) };
         self.trace_installed(index, inserted);
         if result != Err(EBUSY) {
             return (inserted, result);
@@ -167,7 +172,8 @@ impl<B: Send + 'static> Backing<B> {
         let rest = pages.get_mut(inserted..).unwrap_or(&mut []);
         let address = claim.address(index.wrapping_add(inserted));
         vma.zap_vma_range(address, rest.len().wrapping_mul(PAGE_SIZE));
-        let (more, result) = insert(vma, address, rest);
+        // SAFETY: As above.
+        let (more, result) = unsafe { insert(vma, address, rest) };
         self.trace_installed(index.wrapping_add(inserted), more);
         (inserted.wrapping_add(more), result)
     }
@@ -199,10 +205,10 @@ impl<B: Send + 'static> Backing<B> {
                 return Ok(Some(page));
             }
             let mut pages = [page.as_ptr()];
-            let (_, result) = this.insert(claim, vma, index, &mut pages);
+            // SAFETY: It is an `AreaPage`, and ours.
+            let (_, result) = unsafe { this.insert(claim, vma, index, &mut pages) };
             result.map_err(|_| AllocError::NoMemory)?;
-            slot.put(page);
-            Ok(None)
+            Ok(slot.put(page).err())
         })
         // What is not needed is freed without the locks.
         .map(drop)
@@ -222,35 +228,54 @@ impl<B: Send + 'static> Backing<B> {
     }
 
     /// Puts an idle page on the shrinker's list. For the holder of the area's lock.
-    pub(super) fn list(&self, page: core::ptr::NonNull<bindings::page>) {
-        // SAFETY: The table has the page, and who takes it out needs the area's lock, or is the
-        // shrinker, which has to find it first.
+    ///
+    /// # Safety
+    ///
+    /// The area's table must have the page, and have it until the area is unlocked, unless the
+    /// shrinker takes it from there.
+    pub(super) unsafe fn list(&self, page: NonNull<bindings::page>) {
+        // SAFETY: The table has the page: the area is locked, and the shrinker cannot find the page
+        // before it is on the list.
         let node = unsafe { page::node(page) };
         // SAFETY:
         // - The page is an `AreaPage`, so its list head is initialised, and it was allocated by
         //   `alloc`, for whose cgroup `prepare` was called when the area was claimed. It is only ever
         //   on a list of this.
-        // - Whoever has the page (the area, or the shrinker) takes it off before it is freed.
+        // - Whoever takes the page out of the table has a `Removed`, which does not become a page to
+        //   be freed before it is off the list.
+        // - Its fields say which page it is of which `Backing<B>`, as `Area::<B>::reclaim` expects.
         unsafe { self.lru.add(page::item(page), node, page) };
     }
 
-    /// Takes a page that the table does not have any more off the shrinker's list, if it is there.
-    pub(super) fn unlist(&self, page: &AreaPage) {
+    /// Takes a page of this area's table off the shrinker's list, if it is there. For the holder of
+    /// the area's lock.
+    pub(super) fn unlist(&self, page: Removed) -> AreaPage {
+        let raw = page.as_non_null();
+        // SAFETY: `page` owns it.
+        let node = unsafe { page::node(raw) };
         // SAFETY: As in `list`.
-        unsafe {
-            self.lru
-                .remove(page.item(), page.node(), page.as_non_null())
-        };
+        unsafe { self.lru.remove(page::item(raw), node, raw) };
+        // SAFETY: It has just been taken off, and only who finds it in the table puts it on.
+        unsafe { page.into_unlisted() }
     }
 }
 
 /// `vm_insert_pages()`. Returns how many were inserted, and the result.
-fn insert(vma: &VmaMixedMap, address: usize, pages: &mut [*mut bindings::page]) -> (usize, Result) {
+///
+/// # Safety
+///
+/// `pages` must be pages of order 0 that nobody frees before this returns.
+unsafe fn insert(
+    vma: &VmaMixedMap,
+    address: usize,
+    pages: &mut [*mut bindings::page],
+) -> (usize, Result) {
     let mut left = pages.len();
     // What has been written to the pages is there before the pages are.
     smp_mb(barrier::Write);
     // SAFETY: The VMA is locked for reading and has `VM_MIXEDMAP`, by the type's invariant; the
-    // function checks the addresses. The pages are of order 0, and the caller has them.
+    // function checks the addresses. `left` is how many pages there are, which are as it needs them,
+    // says the caller.
     let result =
         unsafe { bindings::vm_insert_pages(vma.as_ptr(), address, pages.as_mut_ptr(), &mut left) };
     (
@@ -330,7 +355,8 @@ impl<B: Send + 'static> Reclaim for Area<B> {
                 Decision::Gone | Decision::LostRace => counters.gone.count(),
             }
             drop(install);
-            drop(page);
+            // SAFETY: `take` has taken it off its list, and it is not in the table any more.
+            drop(unsafe { page.into_unlisted() });
         })
     }
 }

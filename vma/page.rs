@@ -48,8 +48,8 @@ kernel::static_assert!(PRIVATE == INDEX + size_of::<usize>());
 /// # Invariants
 ///
 /// - Points to a page of order 0, to which this owns one reference.
-/// - `lru` is an initialised list head; `private` and `__folio_index` are as [`AreaPage::alloc`] set
-///   them.
+/// - `lru` is an initialised list head, and on no list; `private` and `__folio_index` are as
+///   [`AreaPage::alloc`] set them.
 #[repr(transparent)]
 pub(super) struct AreaPage(NonNull<bindings::page>);
 
@@ -97,21 +97,11 @@ impl AreaPage {
     ///
     /// # Safety
     ///
-    /// `page` must come from [`AreaPage::into_raw`], and is given up by whoever had it.
+    /// `page` must come from [`AreaPage::into_raw`], be on no list, and is given up by whoever had
+    /// it.
     pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
         // INVARIANT: As it was when the page was given up.
         Self(page)
-    }
-
-    /// The page's place in a list of the shrinker.
-    pub(super) fn item(&self) -> NonNull<bindings::list_head> {
-        item(self.0)
-    }
-
-    /// The NUMA node that the page is on.
-    pub(super) fn node(&self) -> c_int {
-        // SAFETY: By the type invariant the page is there.
-        unsafe { node(self.0) }
     }
 }
 
@@ -123,15 +113,49 @@ impl Drop for AreaPage {
         };
         // Somebody may have got hold of the page through `get_user_pages()`. Then it is theirs from
         // here on, and goes when they let go, so nothing of ours may stay in it.
-        // SAFETY: By the type invariant the page is ours, and it is on no list: only what is on none
-        // is dropped.
-        unsafe { self.item().as_ptr().write(nowhere) };
+        // SAFETY: By the type invariant the page is ours, and it is on no list.
+        unsafe { item(self.0).as_ptr().write(nowhere) };
         // SAFETY: By the type invariant the page is ours.
         unsafe { field::<usize>(self.0, PRIVATE).write(0) };
         // SAFETY: As above.
         unsafe { field::<usize>(self.0, INDEX).write(0) };
         // SAFETY: By the type invariant there is a reference to give up, to a page of order 0.
         unsafe { bindings::__free_pages(self.0.as_ptr(), 0) };
+    }
+}
+
+/// A page that was taken out of a table, and may still be on a list of the shrinker.
+///
+/// # Invariants
+///
+/// Points to an [`AreaPage`] given up as a pointer that this owns, except that it may be listed.
+#[must_use = "the page is leaked unless it is taken off the list"]
+pub(super) struct Removed(NonNull<bindings::page>);
+
+impl Removed {
+    /// Takes over a page that was in a table.
+    ///
+    /// # Safety
+    ///
+    /// `page` must come from [`AreaPage::into_raw`], and is given up by whoever had it.
+    pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
+        // INVARIANT: As the caller says.
+        Self(page)
+    }
+
+    /// The page.
+    pub(super) fn as_non_null(&self) -> NonNull<bindings::page> {
+        self.0
+    }
+
+    /// The page, to be freed.
+    ///
+    /// # Safety
+    ///
+    /// It must be on no list now, and nobody may be about to put it on one.
+    pub(super) unsafe fn into_unlisted(self) -> AreaPage {
+        // SAFETY: By the type invariant the page is ours, and it is on no list, says the caller.
+        unsafe { AreaPage::from_raw(self.0) }
     }
 }
 
@@ -169,7 +193,8 @@ impl Drop for PageList {
             self.first = unsafe { (*item.as_ptr()).next };
             // SAFETY: As above.
             let page = unsafe { page_of(item) };
-            // SAFETY: By the type invariant the page was given up to this, which now forgets it.
+            // SAFETY: By the type invariant the page was given up to this, which now forgets it. It
+            // has been chained with the others since, by `next`, and is on no other list.
             drop(unsafe { AreaPage::from_raw(page) });
         }
     }

@@ -11,10 +11,10 @@ use core::ptr::NonNull;
 
 use kernel::{
     bindings,
-    sync::atomic::{Acquire, Atomic, Full, Relaxed, Release},
+    sync::atomic::{Acquire, Atomic, Full, Relaxed},
 };
 
-use super::page::AreaPage;
+use super::page::{AreaPage, Removed};
 
 /// What an entry says: a pointer to a page, or null, and the flags below.
 ///
@@ -79,8 +79,8 @@ pub(super) enum Released {
     Done,
     /// The page is to be put on the shrinker's list.
     List(NonNull<bindings::page>),
-    /// The page is not kept. It may be on the shrinker's list.
-    Free(AreaPage),
+    /// The page is not kept.
+    Free(Removed),
 }
 
 /// An entry of the table.
@@ -126,7 +126,11 @@ impl Slot {
 
     /// No buffer covers the page any more, or the one that covers all of it is being freed: the page
     /// is idle, and kept if `keep` and it is mapped. For the holder of the area's lock.
-    pub(super) fn release(&self, keep: bool) -> Released {
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the page from now on because of a buffer that covers it.
+    pub(super) unsafe fn release(&self, keep: bool) -> Released {
         let is_kept = |old: Word| keep && old.page().is_some() && old.used() != Use::Pending;
         let old = self.update(|old| {
             if !is_kept(old) {
@@ -143,15 +147,14 @@ impl Slot {
             None => Released::Done,
             // SAFETY: By the type invariant the page is from `into_raw`. The entry has just been
             // emptied of it.
-            Some(page) if !is_kept(old) => Released::Free(unsafe { AreaPage::from_raw(page) }),
+            Some(page) if !is_kept(old) => Released::Free(unsafe { Removed::from_raw(page) }),
             Some(_) if old.is_listed() => Released::Done,
             Some(page) => Released::List(page),
         }
     }
 
-    /// Takes the page away if it is idle. For the holder of the area's lock. The page may be on the
-    /// shrinker's list.
-    pub(super) fn evict(&self) -> Option<AreaPage> {
+    /// Takes the page away if it is idle. For the holder of the area's lock.
+    pub(super) fn evict(&self) -> Option<Removed> {
         let is_idle = |word: Word| matches!(word.used(), Use::Idle | Use::IdleAgain);
         if self.load() == Word(0) {
             return None;
@@ -166,41 +169,48 @@ impl Slot {
         let page = old.page().filter(|_| is_idle(old))?;
         // SAFETY: By the type invariant the page is from `into_raw`. The entry has just been emptied
         // of it.
-        Some(unsafe { AreaPage::from_raw(page) })
+        Some(unsafe { Removed::from_raw(page) })
     }
 
-    /// Puts a page in that is mapped. For the holder of the install lock, while the page is in use
-    /// and absent.
-    pub(super) fn put(&self, page: AreaPage) {
-        // INVARIANT: The page is from `into_raw`.
-        let word = Word::new(Some(page.into_raw()), Use::Covered, false);
-        self.0.store(word.0, Release);
+    /// Puts a page in that is mapped. For the holder of the install lock.
+    ///
+    /// Hands the page back unless the one that was here is absent, and in use.
+    pub(super) fn put(&self, page: AreaPage) -> Result<(), AreaPage> {
+        self.fill(page, Use::Covered)
     }
 
-    /// Puts a page in that is not mapped. For who has the only buffer that covers any of the page,
-    /// which is absent.
-    pub(super) fn put_pending(&self, page: AreaPage) {
-        // INVARIANT: The page is from `into_raw`.
-        let word = Word::new(Some(page.into_raw()), Use::Pending, false);
-        self.0.store(word.0, Release);
+    /// Puts a page in that is not mapped. For who has the only buffer that covers any of the page.
+    ///
+    /// Hands the page back unless the one that was here is absent, and in use.
+    pub(super) fn put_pending(&self, page: AreaPage) -> Result<(), AreaPage> {
+        self.fill(page, Use::Pending)
+    }
+
+    fn fill(&self, page: AreaPage, used: Use) -> Result<(), AreaPage> {
+        let absent = Word::new(None, Use::Covered, false);
+        if !self.exchange(absent, Word::new(Some(page.as_non_null()), used, false)) {
+            return Err(page);
+        }
+        // INVARIANT: The page is the entry's now.
+        page.into_raw();
+        Ok(())
     }
 
     /// The pending page is mapped now. For who has the only buffer that covers any of it.
     pub(super) fn set_mapped(&self) {
-        let word = Word::new(self.load().page(), Use::Covered, false);
-        self.0.store(word.0, Release);
+        self.update(|old| Word::new(old.page(), Use::Covered, old.is_listed()));
     }
 
     /// Takes the idle page away. Says whether it did: not if the entry is not `old` any more. For
     /// the shrinker, with the install lock and the lock of its list.
-    pub(super) fn reclaim(&self, old: Word) -> Option<AreaPage> {
+    pub(super) fn reclaim(&self, old: Word) -> Option<Removed> {
         let page = old.page()?;
         if old.used() != Use::Idle || !self.exchange(old, Word::new(None, Use::Idle, false)) {
             return None;
         }
         // SAFETY: By the type invariant the page is from `into_raw`. The entry has just been emptied
         // of it.
-        Some(unsafe { AreaPage::from_raw(page) })
+        Some(unsafe { Removed::from_raw(page) })
     }
 
     /// Gives an idle page that was used again another round. For the shrinker, with the lock of its
