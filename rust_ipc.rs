@@ -86,8 +86,8 @@ impl kernel::Module for Module {
             );
             return Err(EINVAL);
         }
-        // Everything that can fail comes before the first device can be opened, except for a name
-        // that another driver has.
+        // Everything that can make this fail comes before the first device can be opened: the loader
+        // does not wait for open files of a module that fails to load.
         let registry = Registry::new(directory.subdirectory(c"proc")?)?;
         let mut device_names = KVec::new();
         let names = || {
@@ -119,8 +119,14 @@ impl kernel::Module for Module {
             contexts.push((CString::try_from(&**name)?, context), GFP_KERNEL)?;
         }
         let mut devices = KVec::with_capacity(contexts.len(), GFP_KERNEL)?;
-        for (name, context) in contexts {
-            devices.push(Device::register(name, context)?, GFP_KERNEL)?;
+        for ((name, context), shown) in contexts.into_iter().zip(journal.names()) {
+            match Device::register(name, context) {
+                // There is room.
+                Ok(device) => drop(devices.push_within_capacity(device)),
+                Err(error) if devices.is_empty() => return Err(error),
+                // Files of the others may be open by now.
+                Err(error) => pr_err!("devices: no {}, for {error:?}\n", &**shown),
+            }
         }
         Ok(Module {
             _devices: devices,
