@@ -99,7 +99,7 @@ impl Directory {
                 self.entry.0,
                 Arc::as_ptr(&list).cast_mut().cast(),
                 ptr::null(),
-                &Operations::<L>::FILE,
+                Operations::<L>::FILE,
             )
         };
         // INVARIANT: As it says.
@@ -148,7 +148,8 @@ struct Reader<L: List> {
 struct Operations<L>(PhantomData<L>);
 
 impl<L: List> Operations<L> {
-    const FILE: bindings::file_operations = bindings::file_operations {
+    // (References, so that the compiler sees that they are for ever.)
+    const FILE: &'static bindings::file_operations = &bindings::file_operations {
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
         open: Some(Self::open),
         read: Some(bindings::seq_read),
@@ -157,7 +158,7 @@ impl<L: List> Operations<L> {
         ..pin_init::zeroed()
     };
 
-    const SEQ: bindings::seq_operations = bindings::seq_operations {
+    const SEQ: &'static bindings::seq_operations = &bindings::seq_operations {
         start: Some(Self::start),
         next: Some(Self::next),
         stop: Some(Self::stop),
@@ -181,7 +182,7 @@ impl<L: List> Operations<L> {
         };
         // SAFETY: The file is being opened, and has no private data yet. The operations are there as
         // long as the module, which the file keeps.
-        let result = unsafe { bindings::seq_open(file, &Self::SEQ) };
+        let result = unsafe { bindings::seq_open(file, Self::SEQ) };
         if result != 0 {
             return result;
         }
