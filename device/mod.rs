@@ -226,21 +226,22 @@ unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
     if !process.is_current() {
         return EINVAL.to_errno();
     }
-    match vma::prepare::<Files>(process.area(), desc) {
+    // SAFETY: As above: the file is one of these operations.
+    match unsafe { vma::prepare::<Files>(process.area(), desc) } {
         Ok(()) => 0,
         Err(error) => error.to_errno(),
     }
 }
 
-/// How `vma` finds the area of a file of [`FILE_OPERATIONS`].
+/// How `vma` finds the area of a file of [`FILE_OPERATIONS`]. It is for those.
 struct Files;
 
 impl AreaOwner for Files {
     type Payload = Payload;
 
     unsafe fn area(file: *const bindings::file) -> Arc<Area> {
-        // SAFETY: The caller vouches for a file that has been opened and is held for this call, and
-        // `mmap_prepare` of these operations is what set this type for its mapping.
+        // SAFETY: The caller vouches for a file that this type is for, one of `FILE_OPERATIONS`, and
+        // that it is open during the call.
         unsafe { process_of(file) }.area().clone()
     }
 

@@ -93,8 +93,8 @@ pub(crate) trait AreaOwner: 'static {
     ///
     /// # Safety
     ///
-    /// [`prepare`] must have been called for a mapping of `file` and with this type, and `file` must
-    /// be open and remain so for the duration of the call.
+    /// `file` must be one that [`prepare`] may be called for with this type, and be open and remain
+    /// so for the duration of the call.
     unsafe fn area(file: *const bindings::file) -> Arc<Area<Self::Payload>>;
 
     /// The area of `file` has been unmapped, for good.
@@ -109,13 +109,17 @@ pub(crate) trait AreaOwner: 'static {
 
 /// Prepares a mapping of `area`: to be called by `mmap_prepare`. Changes nothing but `desc`.
 ///
+/// # Safety
+///
+/// The [`VmaDesc::file`] of `desc` must be one that `O` is for.
+///
 /// # Errors
 ///
 /// - `EPERM`: the mapping is to be writable.
 /// - `EINVAL`: it is in another address space than the area's owner's.
 /// - `EBUSY`: the area is, or has been, mapped. (Of two that get past this, one gets it when it is
 ///   to be claimed.)
-pub(crate) fn prepare<O: AreaOwner>(area: &Area<O::Payload>, desc: &mut VmaDesc) -> Result {
+pub(crate) unsafe fn prepare<O: AreaOwner>(area: &Area<O::Payload>, desc: &mut VmaDesc) -> Result {
     if desc.mm() != area.backing.mm.as_raw().cast_const() {
         return Err(EINVAL);
     }
@@ -132,7 +136,8 @@ pub(crate) fn prepare<O: AreaOwner>(area: &Area<O::Payload>, desc: &mut VmaDesc)
     // Messages may be secret (the sender can have them cleared when they are freed), and are not
     // the receiver's to write to a disk when it crashes.
     desc.set_dontdump();
-    desc.set_ops::<AreaOps<O>>();
+    // SAFETY: All that they ask for is that `O` is for this file, as the caller says.
+    unsafe { desc.set_ops::<AreaOps<O>>() };
     Ok(())
 }
 
@@ -143,8 +148,8 @@ impl<O: AreaOwner> VmOps for AreaOps<O> {
     type Owned = Arc<Backing<O::Payload>>;
 
     unsafe fn mapped(file: *const bindings::file, addresses: Range<usize>) -> Result<Self::Owned> {
-        // SAFETY: The caller vouches for `file`, and `prepare` has been called with this type: it
-        // alone sets these operations.
+        // SAFETY: The caller vouches for `file`, and `prepare`, which alone sets these operations, has
+        // been called for it with this type.
         unsafe { O::area(file) }.claim(addresses)
     }
 

@@ -164,8 +164,12 @@ impl VmaDesc {
 
     /// Sets the operations of the VMA, and clears its private data, which is for
     /// [`VmOps::mapped`] to set.
+    ///
+    /// # Safety
+    ///
+    /// Those of `T` may be called with the [`VmaDesc::file`] of this, while it is open.
     #[inline]
-    pub(crate) fn set_ops<T: VmOps>(&mut self) {
+    pub(crate) unsafe fn set_ops<T: VmOps>(&mut self) {
         let desc = self.as_mut();
         desc.vm_ops = super::ops::table::<T>();
         desc.private_data = ::core::ptr::null_mut();

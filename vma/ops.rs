@@ -31,7 +31,8 @@ pub(crate) trait VmOps: Sized + 'static {
     /// # Safety
     ///
     /// `file` must be open and for the duration of the call remain so, and
-    /// [`VmaDesc::set_ops`](super::VmaDesc::set_ops) must have been called for a mapping of it.
+    /// [`VmaDesc::set_ops`](super::VmaDesc::set_ops) have been called, with this type, for a mapping
+    /// of it.
     unsafe fn mapped(file: *const bindings::file, addresses: Range<usize>) -> Result<Self::Owned>;
 
     /// Called when the VMA that [`VmOps::mapped`] succeeded for, of `file`, is unmapped: nothing is
