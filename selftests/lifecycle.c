@@ -168,7 +168,7 @@ static long memory_used(void)
 
 #define ROUNDS 100
 
-TEST_F_TIMEOUT(lifecycle, hundred_times, 100)
+TEST_F_TIMEOUT(lifecycle, hundred_times, 200)
 {
 	long slab = 0, used = 0, vmalloc = 0, percpu = 0;
 	int round;
@@ -498,12 +498,12 @@ TEST_F(lifecycle, reader_keeps_the_module)
 	check_nothing_left("rust_ipc");
 }
 
-TEST_F(lifecycle, unload_beside_opener)
+TEST_F_TIMEOUT(lifecycle, unload_beside_opener, 100)
 {
 	reload_beside(do_open_close, false);
 }
 
-TEST_F(lifecycle, unload_beside_reclaim)
+TEST_F_TIMEOUT(lifecycle, unload_beside_reclaim, 100)
 {
 	reload_beside(do_drop_caches, true);
 }
