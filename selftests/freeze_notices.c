@@ -901,6 +901,120 @@ TEST_F_TIMEOUT(notice, toggled_beside_requests, 60)
 	check_listening(self->server, self->handle, self->owner, self->freezer);
 }
 
+struct dropping {
+	struct race race;
+	int quiet;	/* nothing new will come */
+	__u64 rounds;	/* cookies up to that have been used */
+	volatile long told, ended, forgotten;
+};
+
+/*
+ * Takes a handle to the manager, asks, and drops the handle, with the
+ * notification in whatever state it is in then.
+ */
+static long do_drop(struct peer *p, void *arg)
+{
+	struct dropping *d = arg;
+	unsigned int random = p->tid, i;
+	long ret;
+
+	while (!__atomic_load_n(&d->race.stop, __ATOMIC_RELAXED)) {
+		__u64 cookie = __atomic_add_fetch(&d->rounds, 1, __ATOMIC_RELAXED);
+
+		random = random * 1103515245 + 12345;
+		bc_u32(p, BC_INCREFS, 0);
+		put_handle_cookie(p, BC_REQUEST_FREEZE_NOTIFICATION, 0, cookie);
+		ret = own_submit(p);
+		if (ret)
+			return ret;
+		for (i = (random >> 16) % 8; i; i--)
+			sched_yield();
+		if ((random >> 20) % 4 == 0)
+			put_handle_cookie(p, BC_CLEAR_FREEZE_NOTIFICATION, 0, cookie);
+		bc_u32(p, BC_DECREFS, 0);
+		ret = own_submit(p);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* Hears and answers. What is answered may be gone by then. */
+static long do_hear(struct peer *p, void *arg)
+{
+	struct dropping *d = arg;
+	struct br br;
+	long ret;
+
+	for (;;) {
+		bool quiet = __atomic_load_n(&d->quiet, __ATOMIC_RELAXED);
+		size_t at = 0;
+
+		ret = own_io(p);
+		if (ret == -EINVAL && p->write_len >= 12) {
+			p->write_len -= 12;
+			memmove(p->write, p->write + 12, p->write_len);
+			d->forgotten++;
+			continue;
+		}
+		if (ret == -EAGAIN && quiet)
+			return 0;
+		if (ret == -EAGAIN)
+			continue;
+		if (ret)
+			return ret;
+		while (next_return(p, &at, &br)) {
+			__u64 rounds = __atomic_load_n(&d->rounds, __ATOMIC_RELAXED);
+
+			if (br.cmd == BR_FROZEN_BINDER) {
+				if (!br.frozen.cookie || br.frozen.cookie > rounds ||
+				    br.frozen.is_frozen > 1)
+					return -EBADMSG;
+				bc_u64(p, BC_FREEZE_NOTIFICATION_DONE, br.frozen.cookie);
+				d->told++;
+			} else if (br.cmd == BR_CLEAR_FREEZE_NOTIFICATION_DONE) {
+				if (!br.cookie || br.cookie > rounds)
+					return -EPROTO;
+				d->ended++;
+			} else if (br.cmd != BR_NOOP) {
+				return -EBADMSG;
+			}
+		}
+	}
+}
+
+/* A handle goes while its node's owner is frozen and thawed, and its thread is told. */
+TEST_F_TIMEOUT(notice, dropped_beside_toggles, 60)
+{
+	struct dropping *d = arena_alloc(sizeof(*d));
+	struct peer *dropper = member("dropper"), *hearer = new_thread(dropper, "hearer");
+	struct peer *toggler = member("toggler");
+
+	memset(d, 0, sizeof(*d));
+	d->race.pid = self->server->pid;
+	ASSERT_EQ(0, peer_syscall(dropper, SYS_fcntl, dropper->fd, F_SETFL, O_NONBLOCK));
+	peer_start(hearer, do_hear, d);
+	peer_start(dropper, do_drop, d);
+	peer_start(toggler, do_toggle, &d->race);
+	ASSERT_TRUE(eventually(d->told > 100 && d->ended > 50 && d->rounds > 500)) {
+		TH_LOG("%llu rounds, told %ld times, ended %ld times", d->rounds, d->told, d->ended);
+	}
+	__atomic_store_n(&d->race.stop, 1, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, peer_finish(dropper));
+	ASSERT_LT(0, peer_finish(toggler));
+	__atomic_store_n(&d->quiet, 1, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, peer_finish(hearer));
+	TH_LOG("%llu rounds, told %ld times, ended %ld times, forgotten %ld times", d->rounds, d->told,
+	       d->ended, d->forgotten);
+	ASSERT_EQ(0, peer_syscall(dropper, SYS_fcntl, dropper->fd, F_SETFL, 0));
+	ASSERT_EQ(0, thaw(self->freezer, self->server));
+	ASSERT_QUIET(dropper);
+	ASSERT_REQUEST_INVALID(dropper, 0, 1);
+	count(dropper, BC_INCREFS, 0);
+	listen_to(dropper, 0, COOKIE);
+	check_listening(self->server, self->handle, self->owner, self->freezer);
+}
+
 /* Listeners die in the middle of it, then the owner. */
 TEST_F_TIMEOUT(notice, killed_beside_requests, 60)
 {

@@ -28,7 +28,7 @@
  */
 #include <sys/epoll.h>
 
-#include "files.h"
+#include "gather.h"
 #include "slow.h"
 
 /*
@@ -90,17 +90,14 @@ static long do_guess(struct peer *p, void *arg)
 
 	for (; !__atomic_load_n(&g->stop, __ATOMIC_RELAXED); g->rounds++) {
 		for (at = 0; at < g->len; at += 8) {
-			struct binder_write_read bwr = {
-				.write_buffer = (uintptr_t)p->write,
-			};
+			long ret;
 
 			free_buffer(p, g->start + at);
 			if (p->write_len + 12 <= sizeof(p->write) && at + 8 < g->len)
 				continue;
-			bwr.write_size = p->write_len;
-			p->write_len = 0;
-			if (ioctl(p->fd, BINDER_WRITE_READ, &bwr))
-				return -errno;
+			ret = own_submit(p);
+			if (ret)
+				return ret;
 		}
 	}
 	return 0;
@@ -155,16 +152,8 @@ static long do_call(struct peer *p, void *arg)
 			return ret < 0 ? ret : -EPROTO;
 		}
 	}
-	while (p->write_len) {
-		/* The last buffer, and no read. */
-		p->bwr = (struct binder_write_read) {
-			.write_size = p->write_len, .write_buffer = (uintptr_t)p->write,
-		};
-		if (ioctl(p->fd, BINDER_WRITE_READ, &p->bwr))
-			return -errno;
-		p->write_len = 0;
-	}
-	return 0;
+	/* The last buffer. */
+	return p->write_len ? own_submit(p) : 0;
 }
 
 /*
@@ -347,17 +336,15 @@ static long do_send_and_leave(struct peer *p, void *arg)
 		.data.ptr.offsets = (uintptr_t)r->parcel.offsets,
 	};
 	__u32 n;
+	long ret;
 
 	for (n = 0; !__atomic_load_n(&r->stop, __ATOMIC_RELAXED); n++) {
 		o->binder = 0x1000 + n % 32 * 8;
 		bc(p, BC_TRANSACTION);
 		put(p, &tr, sizeof(tr));
-		p->bwr = (struct binder_write_read) {
-			.write_size = p->write_len, .write_buffer = (uintptr_t)p->write,
-		};
-		p->write_len = 0;
-		if (ioctl(p->fd, BINDER_WRITE_READ, &p->bwr))
-			return -errno;
+		ret = own_submit(p);
+		if (ret)
+			return ret;
 		if (n % 4 == 3 && ioctl(p->fd, BINDER_THREAD_EXIT, NULL))
 			return -errno;
 		r->rounds++;
@@ -469,7 +456,7 @@ FIXTURE(flight) {
 	struct peer *server, *sender, *receiver, *owner;
 	__u32 senders_receiver;		/* what the sender names the receiver's node */
 	__u32 senders_owner;		/* and that of the owner, which only it has */
-	struct canary canary;
+	struct canary canary, answered;
 };
 
 FIXTURE_VARIANT(flight) {
@@ -502,6 +489,7 @@ FIXTURE_SETUP(flight)
 	self->senders_owner = hand_over(self->server, self->sender, handle);
 	count(self->server, BC_RELEASE, handle);
 	self->canary = new_canary(self->sender);
+	self->answered = new_canary(self->receiver);
 }
 
 FIXTURE_TEARDOWN(flight)
@@ -521,6 +509,24 @@ static struct parcel *everything(FIXTURE_DATA(flight) *self)
 	add_handle(m, self->senders_receiver);
 	add_weak_handle(m, self->senders_receiver);
 	add_fd(m, self->canary.fd);
+	/* Two buffers, one of which is in the other, and the same file in both. */
+	add_root(m, new_numbers(24, 1, &self->canary.fd), 24);
+	add_array(m, 1, 7, 0);
+	add_child(m, new_numbers(8, 1, &self->canary.fd), 8, 7, 8);
+	add_array(m, 1, 9, 0);
+	return m;
+}
+
+/* What is answered: a file likewise, as an object and in a buffer. */
+static struct parcel *everything_back(FIXTURE_DATA(flight) *self)
+{
+	struct parcel *m = new_parcel();
+
+	add_binder(m, 0x5000, 0x5001);
+	add_weak_binder(m, 0x1000, 0x1001);
+	add_fd(m, self->answered.fd);
+	add_root(m, new_numbers(8, 1, &self->answered.fd), 8);
+	add_array(m, 1, 3, 0);
 	return m;
 }
 
@@ -551,26 +557,25 @@ TEST_F(flight, somebody_dies)
 	struct parcel *m = everything(self);
 	struct binder_transaction_data *tr = NULL;
 	bool dead[VICTIMS] = {};
-	int i;
+	int i, fd;
 
 	/* The receiver accepts files: its node has OBJECT_FLAGS, and so has the call. */
 	for (i = 0; i < (variant->stage == BEHIND ? 2 : 1); i++) {
-		bc_parcel(sender, BC_TRANSACTION, self->senders_receiver, flags | TF_ACCEPT_FDS, m);
+		bc_tree(sender, BC_TRANSACTION_SG, flags | TF_ACCEPT_FDS, m, room_for(m))
+			->tr.target.handle = self->senders_receiver;
 		ASSERT_EQ(0, submit(sender));
 	}
 	if (variant->stage != QUEUED) {
 		ASSERT_EQ(0, receive(receiver));
 		tr = message(receiver);
-		ASSERT_EQ(7, tr->offsets_size / 8);
+		ASSERT_EQ(m->count, tr->offsets_size / 8);
 	}
 	if (variant->stage == HANDLED || variant->stage == REPLIED)
 		free_message(receiver, tr);
 	if (variant->stage == REPLIED) {
-		struct parcel *answer = new_parcel();
+		struct parcel *answer = everything_back(self);
 
-		add_binder(answer, 0x5000, 0x5001);
-		add_weak_binder(answer, 0x1000, 0x1001);
-		reply_with(receiver, answer);
+		bc_tree(receiver, BC_REPLY_SG, 0, answer, room_for(answer));
 		ASSERT_EQ(0, submit(receiver));
 	}
 	dead[variant->victim] = true;
@@ -591,14 +596,14 @@ TEST_F(flight, somebody_dies)
 		bc_u32(sender, BC_RELEASE, self->senders_owner);
 		bc_u32(sender, BC_RELEASE, self->senders_receiver);
 		ASSERT_EQ(0, submit(sender));
-		close_fd(sender, self->canary.fd);
 	}
-	/* The receiver's descriptors stay open, until it closes them. */
-	if (!dead[RECEIVER]) {
-		for (i = receiver->fd + 1; i < 64; i++)
-			peer_syscall(receiver, SYS_close, i);
+	/* Descriptors that were objects stay open, until they are closed. */
+	for (i = SENDER; i <= RECEIVER; i++) {
+		for (fd = all[i]->fd + 1; fd < 64 && !dead[i]; fd++)
+			peer_syscall(all[i], SYS_close, fd);
 	}
 	ASSERT_GONE(&self->canary);
+	ASSERT_GONE(&self->answered);
 	for (i = 0; i < VICTIMS; i++) {
 		struct peer *p = all[i];
 

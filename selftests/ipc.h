@@ -1173,6 +1173,17 @@ static inline long own_io(struct peer *p)
 	return ret;
 }
 
+/* Runs what was gathered, without a read. 0, or -errno. */
+static inline long own_submit(struct peer *p)
+{
+	p->bwr = (struct binder_write_read) {
+		.write_size = p->write_len,
+		.write_buffer = (uintptr_t)p->write,
+	};
+	p->write_len = 0;
+	return do_write_read(p, &p->bwr);
+}
+
 /*
  * Runs what was gathered and reads until one of the returns says how the last
  * message fared, or what has come: that return, or -errno.

@@ -5,6 +5,7 @@
  * RUST_IPC_MODULE, or /lib/rust_ipc.ko, or where modinfo finds it. The module
  * is loaded when this ends, without parameters or with RUST_IPC_PARAMS.
  */
+#include "freeze.h"
 #include "memory.h"
 
 static const char *module_path(void)
@@ -231,11 +232,12 @@ TEST_F(lifecycle, busy)
 	check_nothing_left("rust_ipc");
 }
 
-/* Each device is a world of its own. */
+/* Each device is a world of its own; but processes are frozen on all of them. */
 TEST_F(lifecycle, devices)
 {
 	static const char *const paths[] = { "/dev/rust_ipc_a", "/dev/rust_ipc_b", "/dev/rust_ipc_c" };
 	struct peer *servers[3], *clients[3];
+	__u32 handle;
 	int i;
 
 	ASSERT_EQ(0, load("devices=rust_ipc_a,rust_ipc_b,rust_ipc_c"));
@@ -265,6 +267,15 @@ TEST_F(lifecycle, devices)
 	settle(servers[0]);
 	round_trip(servers[0], servers[1]);
 	EXPECT_EQ(-EBUSY, peer_ioctl(servers[0], BINDER_SET_CONTEXT_MGR, NULL));
+	handle = offer(servers[0], servers[1], 0x1000, 0x1001);
+	ASSERT_EQ(0, freeze(clients[2], servers[0]));
+	call(clients[0], 0, NULL, 0);
+	ASSERT_REFUSED(clients[0], BR_FROZEN_REPLY, 0);
+	ASSERT_FROZEN_INFO(clients[2], servers[0], REFUSED, 0);
+	call_with(servers[1], handle, NULL);
+	ASSERT_REFUSED(servers[1], BR_FROZEN_REPLY, 0);
+	ASSERT_EQ(0, thaw(clients[1], servers[0]));
+	reaches(servers[1], handle, servers[0], 0x1000, 0x1001);
 	kill_process(servers[1]);
 	await_no_manager(clients[1]);
 	round_trip(clients[2], servers[2]);

@@ -675,12 +675,9 @@ static long do_churn(struct peer *p, void *arg)
 		if (!check_pattern((void *)(uintptr_t)tr.data.ptr.buffer, ~question->seed, reply_len))
 			return -EILSEQ;
 		free_buffer(p, tr.data.ptr.buffer);
-		p->bwr = (struct binder_write_read) {
-			.write_size = p->write_len, .write_buffer = (uintptr_t)p->write,
-		};
-		p->write_len = 0;
-		if (ioctl(p->fd, BINDER_WRITE_READ, &p->bwr))
-			return -errno;
+		ret = own_submit(p);
+		if (ret)
+			return ret;
 		other = mmap(p->area, len, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		if (other != p->area)

@@ -90,11 +90,7 @@ static long do_talk(struct peer *p, void *arg)
 		if (held[slot].address)
 			free_buffer(p, held[slot].address);
 	/* The last buffers, and a word to the servers that this was all. */
-	p->bwr = (struct binder_write_read) {
-		.write_size = p->write_len, .write_buffer = (uintptr_t)p->write,
-	};
-	p->write_len = 0;
-	return ioctl(p->fd, BINDER_WRITE_READ, &p->bwr) ? -errno : 0;
+	return own_submit(p);
 }
 
 struct bystander {
