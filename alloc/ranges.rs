@@ -34,10 +34,10 @@ pub(crate) const MAX_BYTES: usize = (NONE as usize - 1) * GRANULE;
 /// How many ranges are looked at for spam: bounds how long an area is locked.
 const MAX_SPAM_SCAN: usize = 4096;
 
-/// Slots of a chunk: with its children one KiB, and no byte more, for the payload of messages.
-const SLOTS: usize = 14;
+/// Slots of a chunk: with its children two KiB, and no byte more, for the payload of messages.
+const SLOTS: usize = 28;
 /// Children of a chunk.
-const FANOUT: usize = 16;
+const FANOUT: usize = 32;
 
 /// Memory for [`Ranges`].
 pub(crate) type Chunk<B, S = Heap> = super::Chunk<Slot<B>, S, SLOTS, FANOUT>;

@@ -73,7 +73,7 @@ pub(crate) struct Payload {
 }
 
 // What a receive area's memory for buffers is allocated by: one more byte would take up twice that.
-kernel::static_assert!(size_of::<crate::alloc::ranges::Chunk<Payload>>() == 1024);
+kernel::static_assert!(size_of::<crate::alloc::ranges::Chunk<Payload>>() == 2048);
 
 impl Payload {
     /// Takes the file descriptors that go with the buffer, if there are any.
