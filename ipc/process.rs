@@ -481,7 +481,9 @@ impl Process {
             }
             let request = table.numbers().grow_request();
             drop(table);
-            let resizer = request.ok_or(ENOMEM)?.realloc(GFP_KERNEL_ACCOUNT)?;
+            // In one piece: with handles by the million there may be none, or none can be that large.
+            let flags = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
+            let resizer = request.ok_or(ENOMEM)?.realloc(flags)?;
             self.handles.lock().numbers().grow(resizer);
         }
     }
