@@ -14,6 +14,8 @@
 //! that slot; a `Position` is to be forgotten when its item is taken, the generation is there so
 //! that forgetting to is harmless.
 
+// CAST: `usize` is 64 bits wide (see the crate root), and holds any `u32`.
+
 use super::{
     slab::{self, Slab, NONE},
     storage::{Heap, Storage},

@@ -15,6 +15,8 @@
 //! One-way buffers may take up half of the area: a receiver that does not keep up with one-way
 //! messages can still be called.
 
+// CAST: `usize` is 64 bits wide (see the crate root), and holds any `u32`.
+
 use core::ops::Range;
 
 use super::{

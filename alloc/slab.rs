@@ -8,6 +8,8 @@
 //! chunks can be added one by one: no directory has to grow, nothing is copied. The first chunk,
 //! all that most owners ever need, is reached directly.
 
+// CAST: `usize` is 64 bits wide (see the crate root), and holds any `u32`.
+
 use super::storage::{Heap, Storage};
 
 /// An index that no slot has.

@@ -227,7 +227,7 @@ impl Pieces {
     fn copy(&self, buffer: &mut Buffer) -> Result<(), Failure> {
         gather::each_part(&self.list, |part| match part {
             Part::Bytes { from, to, len } => {
-                // CAST: As above.
+                // CAST: `usize` is 64 bits wide; see the crate root.
                 buffer.copy_from_user(to, UserPtr::from_addr(from as usize), len)
             }
             // An address is at a multiple of 4.

@@ -102,7 +102,7 @@ impl Death {
 
     /// What identifies it among those of a node.
     pub(super) fn key(&self) -> usize {
-        core::ptr::from_ref(self) as usize
+        core::ptr::from_ref(self).addr()
     }
 
     pub(super) fn cookie(&self) -> u64 {

@@ -138,7 +138,7 @@ impl Freeze {
     }
 
     fn key(&self, node: &Node) -> Key {
-        (node.ptr, core::ptr::from_ref(self) as usize)
+        (node.ptr, core::ptr::from_ref(self).addr())
     }
 
     /// Enters the notification among those of the owner of `node`, and says what the listener is to

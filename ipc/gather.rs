@@ -12,6 +12,8 @@
 //! What is said of a buffer here is kept on the kernel's side from the one time that the object was
 //! read.
 
+// CAST: `usize` is 64 bits wide (see the crate root), and holds any `u32`.
+
 use crate::uapi::{BufferObject, FdArrayObject, Place};
 
 /// Bytes of an address in a buffer.

@@ -118,7 +118,7 @@ impl Handle {
 }
 
 fn key(node: &Arc<Node>) -> usize {
-    Arc::as_ptr(node) as usize
+    Arc::as_ptr(node).addr()
 }
 
 impl Table {

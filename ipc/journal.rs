@@ -216,6 +216,7 @@ impl Ring {
     fn push(&self, sent: &Sent) {
         let count = self.count.load(Ordering::Relaxed);
         self.count.store(count.wrapping_add(1), Ordering::Relaxed);
+        // CAST: `usize` is 64 bits wide; see the crate root. Below likewise.
         if let Some(line) = self.lines.get(count as usize % LEN) {
             // A multiple of `LEN` apart from any other in the line, and odd.
             line.write(count << 1 | 1, sent);

@@ -341,5 +341,6 @@ const RETURNS: [&str; NUMBERS] = [
 
 /// The name of a return.
 pub(super) fn return_name(code: u32) -> &'static str {
+    // CAST: masked to 8 bits.
     RETURNS.get((code & 0xff) as usize).copied().unwrap_or("")
 }

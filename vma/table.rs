@@ -43,6 +43,7 @@ impl Word {
     const FLAGS: usize = Self::USE | Self::LISTED;
 
     fn new(page: Option<NonNull<bindings::page>>, used: Use, listed: bool) -> Self {
+        // CAST: an address, which `page` below makes a pointer again.
         let page = page.map_or(0, |page| page.as_ptr() as usize);
         let used = match used {
             Use::Idle => 0,
