@@ -406,4 +406,113 @@ TEST_F_TIMEOUT(notice, killed_beside_requests, 60)
 	reaches(self->server, self->handle, self->owner, 0x1000, 0x1001);
 }
 
+struct releases {
+	__u32 handles[NODES];
+	int quiet;	/* nothing new will come */
+	long told, cleared;
+};
+
+/* Clears some, and drops all. */
+static long do_release(struct peer *p, void *arg)
+{
+	struct releases *r = arg;
+	int i;
+
+	for (i = 0; i < NODES; i++) {
+		long ret;
+
+		if (i % 3 == 0)
+			put_handle_cookie(p, BC_CLEAR_DEATH_NOTIFICATION, r->handles[i], i);
+		bc_u32(p, BC_RELEASE, r->handles[i]);
+		ret = own_submit(p);
+		if (ret)
+			return ret;
+		sched_yield();
+	}
+	return 0;
+}
+
+/* Hears and answers: nothing twice, and the end of what was cleared. */
+static long do_hear(struct peer *p, void *arg)
+{
+	bool told[NODES] = {}, cleared[NODES] = {};
+	struct releases *r = arg;
+	struct br br;
+	long ret;
+
+	for (;;) {
+		bool quiet = __atomic_load_n(&r->quiet, __ATOMIC_RELAXED);
+		size_t at = 0;
+
+		ret = own_io(p);
+		if (ret == -EAGAIN && quiet)
+			return 0;
+		if (ret && ret != -EAGAIN)
+			return ret;
+		while (!ret && next_return(p, &at, &br)) {
+			bool *seen = br.cmd == BR_DEAD_BINDER ? told : cleared;
+
+			if (br.cmd == BR_NOOP)
+				continue;
+			if (br.cmd != BR_DEAD_BINDER && br.cmd != BR_CLEAR_DEATH_NOTIFICATION_DONE)
+				return -EBADMSG;
+			if (br.cookie >= NODES || seen[br.cookie] || cleared[br.cookie])
+				return -EPROTO;
+			seen[br.cookie] = true;
+			if (br.cmd == BR_DEAD_BINDER) {
+				bc_u64(p, BC_DEAD_BINDER_DONE, br.cookie);
+				r->told++;
+			} else {
+				r->cleared++;
+			}
+		}
+	}
+}
+
+/* The owner dies while the handles to it go, and one thread hears what another one drops. */
+TEST_F_TIMEOUT(notice, killed_beside_releases, 60)
+{
+	struct peer *listener = member("listener"), *hearer = new_thread(listener, "hearer");
+	struct releases *r = arena_alloc(sizeof(*r));
+	__u8 *scratch = arena.free;
+	long told = 0;
+	int round, i;
+
+	for (round = 0; round < 12; round++) {
+		struct peer *owner = member("owner");
+		__u32 handle;
+
+		step("round %d", round);
+		*r = (struct releases) {};
+		for (i = 0; i < NODES; i++) {
+			handle = offer(owner, self->server, 0x2000 + i * 8, 1);
+			r->handles[i] = hand_over(self->server, listener, handle);
+			count(self->server, BC_RELEASE, handle);
+			put_handle_cookie(listener, BC_REQUEST_DEATH_NOTIFICATION, r->handles[i], i);
+			ASSERT_EQ(0, submit(listener));
+		}
+		ASSERT_EQ(0, peer_syscall(listener, SYS_fcntl, listener->fd, F_SETFL, O_NONBLOCK));
+		peer_start(hearer, do_hear, r);
+		/* Sooner and later. */
+		if (round % 2)
+			ASSERT_EQ(0, kill(owner->pid, SIGKILL));
+		peer_start(listener, do_release, r);
+		if (round % 4 == 0)
+			usleep(1000);
+		kill_process(owner);
+		ASSERT_EQ(0, peer_finish(listener));
+		__atomic_store_n(&r->quiet, 1, __ATOMIC_RELAXED);
+		ASSERT_EQ(0, peer_finish(hearer));
+		/* What was cleared is told of to its end, whoever was first. */
+		ASSERT_EQ((NODES + 2) / 3, r->cleared);
+		told += r->told;
+		ASSERT_EQ(0, peer_syscall(listener, SYS_fcntl, listener->fd, F_SETFL, 0));
+		ASSERT_QUIET(listener);
+		arena.peer_count--;
+		arena.free = scratch;
+	}
+	TH_LOG("told of %ld of %d", told, round * NODES);
+	reaches(self->server, self->handle, self->owner, 0x1000, 0x1001);
+}
+
 TEST_HARNESS_MAIN

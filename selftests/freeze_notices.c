@@ -906,6 +906,8 @@ struct dropping {
 	int quiet;	/* nothing new will come */
 	__u64 rounds;	/* cookies up to that have been used */
 	volatile long told, ended, forgotten;
+	__u32 to;
+	struct parcel wrong;
 };
 
 /*
@@ -983,25 +985,51 @@ static long do_hear(struct peer *p, void *arg)
 	}
 }
 
-/* A handle goes while its node's owner is frozen and thawed, and its thread is told. */
+/* Makes nodes that go at once: in each message there is something wrong behind one. */
+static long do_make_nodes(struct peer *p, void *arg)
+{
+	struct dropping *d = arg;
+	struct binder_transaction_data tr;
+	long ret;
+	__u64 n;
+
+	for (n = 0; !__atomic_load_n(&d->race.stop, __ATOMIC_RELAXED); n++) {
+		((struct flat_binder_object *)d->wrong.data)->binder = 0x10000 + n % 64 * 8;
+		oneway_with(p, d->to, &d->wrong);
+		ret = own_wait(p, &tr, true);
+		if (ret != BR_FAILED_REPLY)
+			return ret < 0 ? ret : -EPROTO;
+	}
+	return n;
+}
+
+/*
+ * A handle goes while its node's owner is frozen and thawed, gets and loses other
+ * nodes, and a thread is told.
+ */
 TEST_F_TIMEOUT(notice, dropped_beside_toggles, 60)
 {
 	struct dropping *d = arena_alloc(sizeof(*d));
 	struct peer *dropper = member("dropper"), *hearer = new_thread(dropper, "hearer");
-	struct peer *toggler = member("toggler");
+	struct peer *toggler = member("toggler"), *maker = new_thread(self->server, "maker");
 
 	memset(d, 0, sizeof(*d));
 	d->race.pid = self->server->pid;
+	d->to = self->handle;
+	add_binder(&d->wrong, 0, 1);
+	add_handle(&d->wrong, 99);
 	ASSERT_EQ(0, peer_syscall(dropper, SYS_fcntl, dropper->fd, F_SETFL, O_NONBLOCK));
 	peer_start(hearer, do_hear, d);
 	peer_start(dropper, do_drop, d);
 	peer_start(toggler, do_toggle, &d->race);
+	peer_start(maker, do_make_nodes, d);
 	ASSERT_TRUE(eventually(d->told > 100 && d->ended > 50 && d->rounds > 500)) {
 		TH_LOG("%llu rounds, told %ld times, ended %ld times", d->rounds, d->told, d->ended);
 	}
 	__atomic_store_n(&d->race.stop, 1, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, peer_finish(dropper));
 	ASSERT_LT(0, peer_finish(toggler));
+	ASSERT_LT(0, peer_finish(maker));
 	__atomic_store_n(&d->quiet, 1, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, peer_finish(hearer));
 	TH_LOG("%llu rounds, told %ld times, ended %ld times, forgotten %ld times", d->rounds, d->told,

@@ -18,8 +18,10 @@
  * - areas that are unmapped, cut, and replaced: mapping; death, server_maps_over
  *   and server_unmaps_in_traffic
  * - the shrinker: reclaim; traffic, under_reclaim
- * - lists of death notifications: death_notices, killed_beside_requests
- * - freeze notifications beside all else: freeze_notices, toggled_beside_requests
+ * - lists of death notifications: death_notices, killed_beside_requests and
+ *   killed_beside_releases
+ * - freeze notifications beside all else: freeze_notices, toggled_beside_requests,
+ *   killed_beside_requests and dropped_beside_toggles
  * - empty arrays of files: gather, empty_arrays
  * - few large messages that are spam: spam, few_large
  * - devices that go while they are open: lifecycle, busy
@@ -103,7 +105,10 @@ static long do_guess(struct peer *p, void *arg)
 	return 0;
 }
 
-/* Serves without a look at the payload, which may be gone by then. */
+/*
+ * Serves without a look at the payload, which may be gone by then. Sometimes it
+ * leaves instead, and comes back.
+ */
 static long do_serve_blindly(struct peer *p, void *arg)
 {
 	static const char answer[64];
@@ -115,8 +120,12 @@ static long do_serve_blindly(struct peer *p, void *arg)
 		if (ret != BR_TRANSACTION)
 			return ret;
 		free_buffer(p, tr.data.ptr.buffer);
-		if (!(tr.flags & TF_ONE_WAY))
+		if (tr.code % 16 == 15) {
+			if (ioctl(p->fd, BINDER_THREAD_EXIT, NULL))
+				return -errno;
+		} else if (!(tr.flags & TF_ONE_WAY)) {
 			bc_message(p, BC_REPLY, 0, 0, answer, tr.code % sizeof(answer));
+		}
 	} while (tr.code != STOP);
 	do {
 		ret = own_io(p);
@@ -148,7 +157,8 @@ static long do_call(struct peer *p, void *arg)
 				return -EILSEQ;
 			free_buffer(p, tr.data.ptr.buffer);
 			c->done++;
-		} else if (ret != BR_TRANSACTION_COMPLETE && ret != BR_FAILED_REPLY) {
+		} else if (ret != BR_TRANSACTION_COMPLETE && ret != BR_FAILED_REPLY &&
+			   ret != BR_DEAD_REPLY) {
 			return ret < 0 ? ret : -EPROTO;
 		}
 	}
