@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the kernel has as inline functions only, and the kernel crate has no
- * helpers for. memcg.rs and lru.rs declare these to Rust.
+ * What the kernel has as inline functions only (the first one: without
+ * CONFIG_MEMCG), and the kernel crate has no helpers for. memcg.rs and lru.rs
+ * declare these to Rust.
  */
 
 #include <linux/build_bug.h>
@@ -15,6 +16,11 @@
 static_assert(SHRINKER_NUMA_AWARE == 1 << 2);
 static_assert(SHRINKER_MEMCG_AWARE == 1 << 3);
 static_assert(SHRINK_EMPTY == ULONG_MAX - 1);
+
+struct mem_cgroup *rust_ipc_get_mem_cgroup_from_mm(struct mm_struct *mm)
+{
+	return get_mem_cgroup_from_mm(mm);
+}
 
 void rust_ipc_mem_cgroup_put(struct mem_cgroup *memcg)
 {

@@ -12,9 +12,10 @@ use kernel::{bindings, mm::MmWithUser, sync::rcu};
 // The layout of their arguments is the bindings' business.
 #[allow(improper_ctypes)]
 mod extern_c {
-    use kernel::bindings::{mem_cgroup, page};
+    use kernel::bindings::{mem_cgroup, mm_struct, page};
 
     unsafe extern "C" {
+        pub(super) fn rust_ipc_get_mem_cgroup_from_mm(mm: *mut mm_struct) -> *mut mem_cgroup;
         pub(super) fn rust_ipc_mem_cgroup_put(memcg: *mut mem_cgroup);
         pub(super) fn rust_ipc_set_active_memcg(memcg: *mut mem_cgroup) -> *mut mem_cgroup;
         pub(super) fn rust_ipc_page_memcg(page: *mut page) -> *mut mem_cgroup;
@@ -37,7 +38,7 @@ impl Memcg {
     /// The memory cgroup that `mm` is in now. [`None`] if there are no memory cgroups.
     pub(crate) fn of(mm: &MmWithUser) -> Option<Self> {
         // SAFETY: `mm` is valid. The function finds a cgroup for an `mm` that has no owner, too.
-        let memcg = unsafe { bindings::get_mem_cgroup_from_mm(mm.as_raw()) };
+        let memcg = unsafe { extern_c::rust_ipc_get_mem_cgroup_from_mm(mm.as_raw()) };
         // INVARIANT: It has taken a reference, which is now ours.
         NonNull::new(memcg).map(Self)
     }
