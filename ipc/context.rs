@@ -62,7 +62,7 @@ impl Context {
         self.manager.lock().clone()
     }
 
-    /// Makes `process` the context manager, with a node of the given identity.
+    /// Makes `process` the context manager, with its node of the given identity.
     ///
     /// May sleep.
     ///
@@ -86,7 +86,7 @@ impl Context {
         if uid.as_ref().is_some_and(|uid| *uid != euid) {
             return Err(EPERM);
         }
-        let node = Node::create_manager(process, ptr, cookie, flags)?;
+        let node = Node::of_manager(process, ptr, cookie, flags)?;
         *uid = Some(euid);
         *self.manager.lock() = Some(node);
         Ok(())

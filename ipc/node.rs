@@ -140,30 +140,6 @@ impl Settled {
 }
 
 impl Node {
-    /// Creates the context manager's node. Its owner is never told of references to it: the driver
-    /// holds one of each kind until the owner goes.
-    ///
-    /// May sleep. `EINVAL` if the owner has a node of that address already or is gone, `ENOMEM`.
-    pub(super) fn create_manager(
-        owner: &Arc<Process>,
-        ptr: u64,
-        cookie: u64,
-        flags: u32,
-    ) -> Result<Arc<Node>> {
-        let told = Told {
-            has: true,
-            pending: false,
-        };
-        let state = State {
-            local_strong: 1,
-            local_weak: 1,
-            strong: told,
-            weak: told,
-            ..State::new()
-        };
-        Self::create(owner, ptr, cookie, flags, state)
-    }
-
     /// Creates a node and enters it among its owner's.
     ///
     /// May sleep. `EINVAL` if the owner has a node of that address already or is gone, `ENOMEM`.
@@ -291,20 +267,47 @@ impl Node {
         cookie: u64,
         flags: u32,
     ) -> Result<LocalReference> {
+        let reference = Self::at(owner, ptr, cookie, flags)?;
+        if reference.node.cookie == cookie {
+            Ok(reference)
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    /// The context manager's node: that of `owner` at `ptr`, whatever its cookie and flags, made now
+    /// if there is none. From now on its owner is not told of references to it: the driver holds one
+    /// of each kind until the owner goes.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn of_manager(
+        owner: &Arc<Process>,
+        ptr: u64,
+        cookie: u64,
+        flags: u32,
+    ) -> Result<Arc<Node>> {
+        let reference = Self::at(owner, ptr, cookie, flags)?;
+        let mut inner = owner.inner.lock();
+        let state = reference.node.state.access_mut(&mut inner);
+        state.local_strong += 1;
+        state.local_weak += 1;
+        state.strong.has = true;
+        state.weak.has = true;
+        drop(inner);
+        Ok(reference.node.clone())
+    }
+
+    /// As [`Node::of_owner`], whatever the cookie.
+    fn at(owner: &Arc<Process>, ptr: u64, cookie: u64, flags: u32) -> Result<LocalReference> {
         loop {
             let mut inner = owner.inner.lock();
             if let Some(node) = inner.nodes.get(&ptr).cloned() {
                 node.state.access_mut(&mut inner).local_weak += 1;
                 drop(inner);
-                let reference = LocalReference {
+                return Ok(LocalReference {
                     node,
                     strength: Strength::Weak,
-                };
-                return if reference.node.cookie == cookie {
-                    Ok(reference)
-                } else {
-                    Err(EINVAL)
-                };
+                });
             }
             drop(inner);
             let state = State {
