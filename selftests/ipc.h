@@ -806,8 +806,8 @@ static inline long do_write_read(struct peer *p, void *arg)
 	return ioctl(p->fd, BINDER_WRITE_READ, arg) ? -errno : 0;
 }
 
-/* Starts a BINDER_WRITE_READ of what was gathered, and of a read if asked. */
-static inline void start_io(struct peer *p, bool reads)
+/* A BINDER_WRITE_READ of what was gathered, and of a read if asked, that can be done now. */
+static inline void prepare_io(struct peer *p, bool reads)
 {
 	p->bwr = (struct binder_write_read) {
 		.write_size = p->write_len,
@@ -817,6 +817,11 @@ static inline void start_io(struct peer *p, bool reads)
 	};
 	p->write_len = 0;
 	memset(p->read, 0xa5, sizeof(p->read));
+}
+
+static inline void start_io(struct peer *p, bool reads)
+{
+	prepare_io(p, reads);
 	peer_start(p, do_write_read, &p->bwr);
 }
 

@@ -138,6 +138,19 @@ static inline long counter(const char *name)
 	return read_number(path, NULL);
 }
 
+/* How many processes, threads, nodes, … the driver has, all of them together. */
+static inline long objects_alive(void)
+{
+	struct __test_metadata *_metadata = this_test;
+	char text[4096], *at = text;
+	long sum = 0;
+
+	ASSERT_LT(0, read_text(DEBUGFS "/rust_ipc/stats", text, sizeof(text)));
+	while ((at = strstr(at, ": alive ")))
+		sum += strtol(at += strlen(": alive "), NULL, 10);
+	return sum;
+}
+
 /* A file of the module's shrinker in debugfs; NULL if it has none. */
 static inline const char *shrinker_file(const char *file)
 {
