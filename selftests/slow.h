@@ -42,29 +42,47 @@ static inline struct slow make_slow(struct peer *p)
 	return slow;
 }
 
-/* Fills the rest, by way of another thread of the same process. */
-static inline void fill_slow(struct peer *p, const struct slow *slow)
+/* Fills the rest with these bytes, by way of another thread of the same process. */
+static inline void fill_slow_with(struct peer *p, const struct slow *slow, const void *bytes,
+				  size_t len)
 {
 	struct __test_metadata *_metadata = this_test;
 	struct uffdio_copy copy = { .dst = slow->page, .len = PAGE };
 	__u8 *page = arena_alloc(2 * PAGE);
 
 	page += -(uintptr_t)page & (PAGE - 1);
-	memset(page, 0x77, PAGE);
+	memset(page, 0, PAGE);
+	memcpy(page, bytes, len);
 	copy.src = (uintptr_t)page;
 	ASSERT_EQ(0, peer_syscall(p, SYS_ioctl, slow->uffd, UFFDIO_COPY,
 				  arena_copy(&copy, sizeof(copy))));
+}
+
+static inline void fill_slow(struct peer *p, const struct slow *slow)
+{
+	__u8 bytes[PAGE];
+
+	memset(bytes, 0x77, PAGE);
+	fill_slow_with(p, slow, bytes, PAGE);
+}
+
+/* Whoever waits for the rest looks for it again. */
+static inline void wake_slow(struct peer *p, const struct slow *slow)
+{
+	struct __test_metadata *_metadata = this_test;
+	struct uffdio_range range = { slow->page, PAGE };
+
+	ASSERT_EQ(0, peer_syscall(p, SYS_ioctl, slow->uffd, UFFDIO_WAKE,
+				  arena_copy(&range, sizeof(range))));
 }
 
 /* Takes the rest away. */
 static inline void unmap_slow(struct peer *p, const struct slow *slow)
 {
 	struct __test_metadata *_metadata = this_test;
-	struct uffdio_range range = { slow->page, PAGE };
 
 	ASSERT_EQ(0, peer_syscall(p, SYS_munmap, slow->page, PAGE));
-	ASSERT_EQ(0, peer_syscall(p, SYS_ioctl, slow->uffd, UFFDIO_WAKE,
-				  arena_copy(&range, sizeof(range))));
+	wake_slow(p, slow);
 }
 
 #endif
