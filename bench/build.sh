@@ -8,5 +8,6 @@
 
 "$TOP/tools/build" module
 mkdir -p "$TOP/build/bench"
-in_root "$TOP" gcc -O2 -Wall -Wextra -Wno-unused-result -static -D_GNU_SOURCE \
-	-isystem /opt/kernel/usr/include -o build/bench/bench bench/bench.c
+in_root "$TOP" gcc -O2 -Wall -Wextra -Wno-unused-result -static -pthread -D_GNU_SOURCE \
+	-isystem /opt/kernel/usr/include -o build/bench/bench \
+	bench/{bench,binder,ways,cases,memory,pairs,output}.c

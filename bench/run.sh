@@ -4,12 +4,23 @@
 # run.sh [ARGUMENT...]: build the benchmark in the build root and run it in the
 # virtual machine, with this driver and the C driver loaded, and with a clock
 # that counts instructions. ICOUNT= (empty) lets the clock be a clock. The
-# arguments are the benchmark's: -q for a quick look, names of cases.
+# arguments are the benchmark's: -q for a quick look, names of cases. RESULTS
+# says where the results go for programs to read (build/bench/results.json).
 
 # shellcheck source=tools/lib.sh
 . "$(dirname "$0")/../tools/lib.sh"
 
 "$TOP/bench/build.sh"
 [ -n "${ICOUNT-1}" ] && export ICOUNT=1
+results=${RESULTS:-$TOP/build/bench/results.json}
+rm -f "$results"
+# What follows the mark is the file.
+mark="=== results"
 "$TOP/tools/vm/run" --oracle=binder --add "$TOP/build/bench/bench=/bin/bench" \
-	--timeout "${TIMEOUT:-1800}" --cmd "exec bench $*"
+	--timeout "${TIMEOUT:-1800}" \
+	--cmd "bench ${ICOUNT:+-i} -j /tmp/results $* && echo '$mark' && cat /tmp/results" |
+	awk -v mark="$mark" -v file="$results" '
+		$0 == mark { writes = 1; next }
+		writes { print >file; next }
+		{ print; fflush() }'
+[ -s "$results" ] || die "there are no results"
