@@ -17,7 +17,8 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install clean distclean help preflight setup build \
-	selftests user check fmt symbols test test-kasan test-long run bench profile vm doc rust-analyzer
+	selftests user check fmt symbols test test-kasan test-long run bench bench-plots bench-pairs \
+	bench-guard bench-budget profile vm doc rust-analyzer
 
 modules: preflight
 	$(kbuild) modules
@@ -66,6 +67,18 @@ run:
 bench:
 	@$(if $(filter environment command,$(origin ICOUNT)),,env -u ICOUNT )bench/run.sh $(ARGS)
 
+bench-plots:
+	@$(if $(filter environment command,$(origin ICOUNT)),,env -u ICOUNT )bench/plots.sh $(ARGS)
+
+bench-pairs:
+	@bench/pairs.sh $(ARGS)
+
+bench-guard:
+	@bench/guard.sh
+
+bench-budget:
+	@bench/guard.sh --update
+
 profile:
 	@bench/profile.sh "$(CASE)" "$(or $(WAY),rust_ipc)"
 
@@ -87,12 +100,16 @@ help:
 	@echo 'In a build root of its own (made on first use, then kept in the cache):'
 	@echo '  make setup           make the build root'
 	@echo '  make build           build build/module/rust_ipc.ko'
-	@echo '  make test            lint gate, host tests, and the selftests in a virtual machine'
+	@echo '  make test            lint gate, host tests, the selftests in a virtual machine, costs'
 	@echo '  make test-kasan      the selftests on a kernel that watches memory and locks'
 	@echo '  make test-long       both, about an hour'
 	@echo '  make run             pass a file through the driver in a virtual machine'
 	@echo '  make bench           what messages cost, beside the C driver, pipes and sockets'
-	@echo '                       (ARGS=-q: a quick look)'
+	@echo '                       (ARGS=-q: a quick look), also in build/bench/results.json'
+	@echo '  make bench-plots     plots of what size, handles and buffers do: build/bench/*.svg'
+	@echo '  make bench-pairs     wall-clock time of 1 to 8 pairs of processes (CPUS=8)'
+	@echo '  make bench-guard     does it cost more than bench/budget says? (part of make test)'
+	@echo '  make bench-budget    write bench/budget anew'
 	@echo '  make profile CASE="call, 128 B" [WAY="C Binder"]'
 	@echo '                       the instructions of a row of that, by function'
 	@echo '  make vm              a shell in a virtual machine with module, tests and programs'

@@ -35,6 +35,12 @@ clients_folder()
 	echo "/opt/clients-$(sha256sum <"$TOP/tools/setup-clients" | cut -c1-12)"
 }
 
+# The same for tools/setup-plots.
+plots_folder()
+{
+	echo "/opt/plots-$(sha256sum <"$TOP/tools/setup-plots" | cut -c1-12)"
+}
+
 die()
 {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
