@@ -343,6 +343,7 @@ impl Process {
         };
         let node = cursor.current().1;
         let seen = node.look(&inner);
+        let counts = &seen.counts;
         let (ptr, cookie, number) = (node.ptr, node.cookie, node.number);
         let work = InQueue::new(&inner);
         drop(inner);
@@ -354,14 +355,17 @@ impl Process {
                 number,
                 ptr,
                 cookie,
-                seen.handles,
-                seen.strong_handles,
-                seen.local_strong,
-                seen.local_weak,
-                mark(seen.has_strong, "strong,"),
-                mark(seen.has_weak, "weak"),
-                mark(!seen.has_strong && !seen.has_weak, "nothing"),
-                mark(seen.is_pending, " unacknowledged"),
+                counts.handles,
+                counts.strong_handles,
+                counts.local_strong,
+                counts.local_weak,
+                mark(counts.strong.has, "strong,"),
+                mark(counts.weak.has, "weak"),
+                mark(!counts.strong.has && !counts.weak.has, "nothing"),
+                mark(
+                    counts.strong.pending || counts.weak.pending,
+                    " unacknowledged"
+                ),
                 mark(seen.is_one_way_busy, " one_way_busy"),
             );
         }

@@ -264,7 +264,7 @@ pub(super) fn each_part<E>(
 
 #[cfg(any(test, rust_ipc_kunit))]
 #[cfg_attr(rust_ipc_kunit, kernel::prelude::kunit_tests(rust_ipc_gather))]
-mod tests {
+pub(crate) mod tests {
     #[cfg(rust_ipc_kunit)]
     use kernel::prelude::*;
 
@@ -449,6 +449,10 @@ mod tests {
 
     impl Random {
         fn next(&mut self) -> u64 {
+            #[cfg(rust_ipc_fuzz)]
+            if let Some(choice) = crate::choice() {
+                return choice;
+            }
             self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut x = self.0;
             x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -567,6 +571,12 @@ mod tests {
             compare(pieces.slice(), &model)?;
         }
         Ok((model.count, false))
+    }
+
+    /// For `selftests/host/fuzz.rs`, which makes the choices.
+    #[cfg(rust_ipc_fuzz)]
+    pub(crate) fn message_by_choice() -> Result<(), &'static str> {
+        message(&mut Random(1)).map(drop)
     }
 
     #[test]

@@ -31,6 +31,7 @@
 
 mod context;
 mod copy;
+mod counts;
 mod death;
 mod dump;
 mod freeze;

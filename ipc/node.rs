@@ -13,6 +13,7 @@ use kernel::{
 };
 
 use super::{
+    counts::{Counts, Outcome},
     death::{self, Death},
     process::{self, Process, Wake},
     stats::{NodeCount, Output},
@@ -29,27 +30,9 @@ use crate::{
 /// How many waiting one-way messages are looked at for one that is outdated.
 const MAX_OUTDATED_SCAN: usize = 4096;
 
-/// What the owner knows of one kind of reference.
-#[derive(Clone, Copy, Default)]
-struct Told {
-    /// It has been told that there are references.
-    has: bool,
-    /// It has not acknowledged that yet.
-    pending: bool,
-}
-
 /// The state of a node, guarded by its owner's `inner` lock.
 struct State {
-    /// Handles with a strong count.
-    strong_handles: usize,
-    /// Handles, each an implicit weak reference.
-    handles: usize,
-    /// Strong references that the driver holds: messages, unacknowledged `BR_ACQUIRE`.
-    local_strong: usize,
-    /// Weak references that the driver holds: unacknowledged `BR_INCREFS`.
-    local_weak: usize,
-    strong: Told,
-    weak: Told,
+    counts: Counts,
     /// The node's place in its owner's queues.
     entry: Entry,
     /// A one-way message to the node is queued to its owner, or delivered and not yet freed.
@@ -61,42 +44,21 @@ struct State {
 }
 
 impl State {
-    /// The state of a node that nobody refers to yet.
+    /// The state of a new node, which is in no queue yet.
     fn new() -> Self {
         State {
-            strong_handles: 0,
-            handles: 0,
-            local_strong: 0,
-            local_weak: 0,
-            strong: Told::default(),
-            weak: Told::default(),
+            counts: Counts::new(),
             entry: Entry::Gone,
             one_way_busy: false,
             one_way: None,
             deaths: RBTree::new(),
         }
     }
-
-    fn is_strong(&self) -> bool {
-        self.strong_handles > 0 || self.local_strong > 0
-    }
-
-    fn is_weak(&self) -> bool {
-        self.handles > 0 || self.local_weak > 0 || self.is_strong()
-    }
 }
 
 /// What there is to be seen of a node.
 pub(super) struct Seen {
-    pub(super) handles: usize,
-    pub(super) strong_handles: usize,
-    pub(super) local_strong: usize,
-    pub(super) local_weak: usize,
-    /// The owner has been told that there are strong references.
-    pub(super) has_strong: bool,
-    pub(super) has_weak: bool,
-    /// It has not acknowledged one of these yet.
-    pub(super) is_pending: bool,
+    pub(super) counts: Counts,
     pub(super) is_one_way_busy: bool,
 }
 
@@ -140,16 +102,10 @@ impl Settled {
 }
 
 impl Node {
-    /// Creates a node and enters it among its owner's.
+    /// Creates a node, with a weak reference that keeps it, and enters it among its owner's.
     ///
     /// May sleep. `EINVAL` if the owner has a node of that address already or is gone, `ENOMEM`.
-    fn create(
-        owner: &Arc<Process>,
-        ptr: u64,
-        cookie: u64,
-        flags: u32,
-        state: State,
-    ) -> Result<Arc<Node>> {
+    fn create(owner: &Arc<Process>, ptr: u64, cookie: u64, flags: u32) -> Result<Arc<Node>> {
         let number = owner.inner.lock().next_node();
         let node = Arc::new(
             Node {
@@ -159,7 +115,7 @@ impl Node {
                 flags,
                 owner: owner.clone(),
                 _count: NodeCount::new(),
-                state: LockedBy::new(&owner.inner, state),
+                state: LockedBy::new(&owner.inner, State::new()),
             },
             GFP_KERNEL_ACCOUNT,
         )?;
@@ -247,15 +203,18 @@ impl Node {
     /// What `BINDER_GET_NODE_DEBUG_INFO` says: whether the owner knows of strong and of weak
     /// references.
     pub(super) fn told(&self, inner: &process::Inner) -> (bool, bool) {
-        let state = self.state.access(inner);
-        (state.strong.has, state.weak.has)
+        let counts = &self.state.access(inner).counts;
+        (counts.strong.has, counts.weak.has)
     }
 
     /// What `BINDER_GET_NODE_INFO_FOR_REF` says: all strong references, and the driver's weak ones.
     pub(super) fn counts(&self) -> (usize, usize) {
         let inner = self.owner.inner.lock();
-        let state = self.state.access(&inner);
-        (state.local_strong + state.strong_handles, state.local_weak)
+        let counts = &self.state.access(&inner).counts;
+        (
+            counts.local_strong + counts.strong_handles,
+            counts.local_weak,
+        )
     }
 
     /// The node of `owner` at `ptr`, made now if there is none, with a weak reference that keeps it.
@@ -289,10 +248,7 @@ impl Node {
         let reference = Self::at(owner, ptr, cookie, flags)?;
         let mut inner = owner.inner.lock();
         let state = reference.node.state.access_mut(&mut inner);
-        state.local_strong += 1;
-        state.local_weak += 1;
-        state.strong.has = true;
-        state.weak.has = true;
+        state.counts.become_manager();
         drop(inner);
         Ok(reference.node.clone())
     }
@@ -302,7 +258,8 @@ impl Node {
         loop {
             let mut inner = owner.inner.lock();
             if let Some(node) = inner.nodes.get(&ptr).cloned() {
-                node.state.access_mut(&mut inner).local_weak += 1;
+                let state = node.state.access_mut(&mut inner);
+                state.counts.hold(Strength::Weak);
                 drop(inner);
                 return Ok(LocalReference {
                     node,
@@ -310,11 +267,7 @@ impl Node {
                 });
             }
             drop(inner);
-            let state = State {
-                local_weak: 1,
-                ..State::new()
-            };
-            match Self::create(owner, ptr, cookie, flags, state) {
+            match Self::create(owner, ptr, cookie, flags) {
                 Ok(node) => {
                     return Ok(LocalReference {
                         node,
@@ -337,13 +290,7 @@ impl Node {
     pub(super) fn look(&self, inner: &process::Inner) -> Seen {
         let state = self.state.access(inner);
         Seen {
-            handles: state.handles,
-            strong_handles: state.strong_handles,
-            local_strong: state.local_strong,
-            local_weak: state.local_weak,
-            has_strong: state.strong.has,
-            has_weak: state.weak.has,
-            is_pending: state.strong.pending || state.weak.pending,
+            counts: state.counts,
             is_one_way_busy: state.one_way_busy,
         }
     }
@@ -391,7 +338,7 @@ impl Node {
     /// A handle to the node came to be. Called with the handle's table locked.
     pub(super) fn add_handle(&self) {
         let mut inner = self.owner.inner.lock();
-        self.state.access_mut(&mut inner).handles += 1;
+        self.state.access_mut(&mut inner).counts.add_handle();
     }
 
     /// A handle's strong count became positive. Called with the handle's table locked.
@@ -406,12 +353,11 @@ impl Node {
     pub(super) fn add_strong_handle(&self, is_manager: bool, sender: Option<&Thread>) -> Result {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access_mut(&mut inner);
-        let is_known = state.strong.has;
-        if sender.is_none() && state.strong_handles == 0 && !(is_manager && is_known) {
-            return Err(EINVAL);
-        }
-        state.strong_handles += 1;
-        if let (Some(sender), false) = (sender, is_known) {
+        let tell = state
+            .counts
+            .add_strong_handle(is_manager, sender.is_some())
+            .ok_or(EINVAL)?;
+        if let (Some(sender), true) = (sender, tell) {
             self.queue_to_sender(&mut inner, sender);
         }
         Ok(())
@@ -421,7 +367,8 @@ impl Node {
     pub(super) fn add_weak_handle(&self, sender: Option<&Thread>) {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access(&inner);
-        if let (Some(sender), false, Entry::Reserved(_)) = (sender, state.weak.has, &state.entry) {
+        let is_known = state.counts.weak.has;
+        if let (Some(sender), false, Entry::Reserved(_)) = (sender, is_known, &state.entry) {
             self.queue_to_sender(&mut inner, sender);
         }
     }
@@ -448,10 +395,7 @@ impl Node {
     pub(super) fn remove_handle(&self, strength: Strength) -> Settled {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access_mut(&mut inner);
-        match strength {
-            Strength::Strong => state.strong_handles -= 1,
-            Strength::Weak => state.handles -= 1,
-        }
+        state.counts.remove_handle(strength);
         self.settle(&mut inner, strength)
     }
 
@@ -460,15 +404,9 @@ impl Node {
     pub(super) fn acknowledge(&self, strength: Strength) {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access_mut(&mut inner);
-        let (told, local) = match strength {
-            Strength::Strong => (&mut state.strong, &mut state.local_strong),
-            Strength::Weak => (&mut state.weak, &mut state.local_weak),
-        };
-        if !told.pending {
+        if !state.counts.acknowledge(strength) {
             return;
         }
-        told.pending = false;
-        *local -= 1;
         let settled = self.settle(&mut inner, strength);
         drop(inner);
         settled.finish();
@@ -476,27 +414,19 @@ impl Node {
 
     /// A reference of a kind went: does the owner have to be told, or has the node served its time?
     fn settle(&self, inner: &mut process::Inner, strength: Strength) -> Settled {
-        let is_dead = inner.is_dead;
-        let state = self.state.access_mut(inner);
-        let remains = match strength {
-            Strength::Strong => state.is_strong(),
-            Strength::Weak => state.handles > 0 || state.local_weak > 0,
-        };
-        if remains || is_dead {
+        if inner.is_dead {
             return Settled::default();
         }
-        if state.strong.has || state.weak.has {
-            return Settled {
+        match self.state.access(inner).counts.outcome(strength) {
+            Outcome::Stays => Settled::default(),
+            Outcome::Tell => Settled {
                 wake: self.queue_to_owner(inner),
                 ..Settled::default()
-            };
-        }
-        if state.is_weak() {
-            return Settled::default();
-        }
-        Settled {
-            removed: self.remove(inner),
-            ..Settled::default()
+            },
+            Outcome::Remove => Settled {
+                removed: self.remove(inner),
+                ..Settled::default()
+            },
         }
     }
 
@@ -527,36 +457,28 @@ impl Node {
         let entry = Entry::reserve(&mut inner.queues);
         let state = self.state.access_mut(inner);
         state.entry = entry;
-        let (is_strong, is_weak) = (state.is_strong(), state.is_weak());
-        let (had_strong, had_weak) = (state.strong.has, state.weak.has);
+        let news = state.counts.tell();
+        let (strong, weak) = (state.counts.strong.has, state.counts.weak.has);
         trace::NodeTold::trace(|| trace::NodeTold {
             tgid: self.owner.tgid,
             node: self.number,
-            strong: is_strong,
-            weak: is_weak,
+            strong,
+            weak,
         });
-        state.strong.has = is_strong;
-        state.weak.has = is_weak;
-        if is_weak && !had_weak {
-            state.weak.pending = true;
-            state.local_weak += 1;
-            returns.push_node(br::INCREFS, self.ptr, self.cookie);
+        for (is_told, code) in [
+            (news.increfs, br::INCREFS),
+            (news.acquire, br::ACQUIRE),
+            (news.release, br::RELEASE),
+            (news.decrefs, br::DECREFS),
+        ] {
+            if is_told {
+                returns.push_node(code, self.ptr, self.cookie);
+            }
         }
-        if is_strong && !had_strong {
-            state.strong.pending = true;
-            state.local_strong += 1;
-            returns.push_node(br::ACQUIRE, self.ptr, self.cookie);
-        }
-        if !is_strong && had_strong {
-            returns.push_node(br::RELEASE, self.ptr, self.cookie);
-        }
-        if !is_weak && had_weak {
-            returns.push_node(br::DECREFS, self.ptr, self.cookie);
-        }
-        if is_weak {
-            Removed::default()
-        } else {
+        if news.is_last {
             self.remove(inner)
+        } else {
+            Removed::default()
         }
     }
 
@@ -596,10 +518,7 @@ impl LocalReference {
         let node = table.get(number, strength)?.clone();
         let mut inner = node.owner.inner.lock();
         let state = node.state.access_mut(&mut inner);
-        match strength {
-            Strength::Strong => state.local_strong += 1,
-            Strength::Weak => state.local_weak += 1,
-        }
+        state.counts.hold(strength);
         drop(inner);
         drop(table);
         Some(LocalReference { node, strength })
@@ -611,10 +530,7 @@ impl Drop for LocalReference {
         let node = &self.node;
         let mut inner = node.owner.inner.lock();
         let state = node.state.access_mut(&mut inner);
-        match self.strength {
-            Strength::Strong => state.local_strong -= 1,
-            Strength::Weak => state.local_weak -= 1,
-        }
+        state.counts.let_go(self.strength);
         let settled = node.settle(&mut inner, self.strength);
         drop(inner);
         settled.finish();
@@ -644,7 +560,8 @@ impl Hold {
             drop(inner);
             return None;
         }
-        node.state.access_mut(&mut inner).local_strong += 1;
+        let state = node.state.access_mut(&mut inner);
+        state.counts.hold(Strength::Strong);
         let spare = Spare::take(&mut inner);
         drop(inner);
         let hold = Hold {
@@ -676,7 +593,8 @@ impl Drop for Hold {
                 None => node.state.access_mut(&mut inner).one_way_busy = false,
             }
         }
-        node.state.access_mut(&mut inner).local_strong -= 1;
+        let state = node.state.access_mut(&mut inner);
+        state.counts.let_go(Strength::Strong);
         let settled = node.settle(&mut inner, Strength::Strong);
         drop(inner);
         next_wake.notify();

@@ -13,6 +13,12 @@ mod decision;
 #[path = "../../vma/filled.rs"]
 mod filled;
 
+#[path = "../../ipc/counts.rs"]
+mod counts;
+
+#[cfg(test)]
+mod counts_model;
+
 #[path = "../../ipc/gather.rs"]
 mod gather;
 
