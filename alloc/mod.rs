@@ -36,4 +36,4 @@ mod tree;
 pub(crate) use slab::Chunk;
 
 #[cfg(any(test, rust_ipc_kunit))]
-mod tests;
+pub(crate) mod tests;

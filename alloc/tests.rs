@@ -77,6 +77,10 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, limit: usize) -> usize {
+        #[cfg(rust_ipc_fuzz)]
+        if let Some(choice) = crate::choice() {
+            return choice as usize % limit;
+        }
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -555,6 +559,18 @@ mod queue_model {
         }
         Ok(())
     }
+}
+
+/// For `selftests/host/fuzz.rs`, which makes the choices.
+#[cfg(rust_ipc_fuzz)]
+pub(crate) fn ranges_by_choice() -> Checked {
+    range_model::random(1, 300, 8, 64, 128)
+}
+
+/// For `selftests/host/fuzz.rs`, which makes the choices.
+#[cfg(rust_ipc_fuzz)]
+pub(crate) fn queues_by_choice() -> Checked {
+    queue_model::random(1, 300)
 }
 
 #[cfg_attr(rust_ipc_kunit, kunit_tests(rust_ipc_alloc))]

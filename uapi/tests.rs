@@ -11,7 +11,7 @@ mod wire {
     use super::super::*;
 
     /// Every command: its code, and how many bytes follow.
-    const COMMANDS: [(u32, usize); 17] = [
+    const COMMANDS: [(u32, usize); 20] = [
         (0x4040_6300, 64),
         (0x4040_6301, 64),
         (0x4008_6303, 8),
@@ -29,6 +29,9 @@ mod wire {
         (0x4008_6310, 8),
         (0x4048_6311, 72),
         (0x4048_6312, 72),
+        (0x400c_6313, 12),
+        (0x400c_6314, 12),
+        (0x4008_6315, 8),
     ];
 
     /// A small generator of numbers that look random (xorshift).

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Builds the module's pure parts (the same files) with their tests for the host
-# and runs them. Arguments go to the test program.
+# and runs them, and then fuzz.sh. With arguments, which go to the test program,
+# only that.
 
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -14,3 +15,4 @@ trap 'rm -rf "$out"' EXIT
 	-C opt-level=1 -C debug-assertions=on -C overflow-checks=on \
 	-D warnings -D unsafe_code -o "$out/rust_ipc_pure" pure.rs
 "$out/rust_ipc_pure" "$@"
+[ $# -gt 0 ] || ./fuzz.sh
