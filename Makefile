@@ -17,8 +17,8 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install clean distclean help preflight setup build \
-	selftests user check fmt symbols test test-kasan test-long run bench bench-plots bench-pairs \
-	bench-guard bench-budget profile vm doc rust-analyzer
+	selftests user check fmt symbols test test-kasan test-long fuzz fuzz-host run bench \
+	bench-plots bench-pairs bench-guard bench-budget profile vm doc rust-analyzer
 
 modules: preflight
 	$(kbuild) modules
@@ -59,6 +59,12 @@ test-kasan:
 
 test-long:
 	@tools/test-long
+
+fuzz:
+	@tools/fuzz "$(or $(FUZZ_SECONDS),600)" $(ARGS)
+
+fuzz-host:
+	@FUZZ_SECONDS="$(or $(FUZZ_SECONDS),600)" tools/in-root selftests/host/fuzz.sh
 
 run:
 	@tools/demo
@@ -103,6 +109,9 @@ help:
 	@echo '  make test            lint gate, host tests, the selftests in a virtual machine, costs'
 	@echo '  make test-kasan      the selftests on a kernel that watches memory and locks'
 	@echo '  make test-long       both, about an hour'
+	@echo '  make fuzz            hostile processes on that kernel, for FUZZ_SECONDS=600'
+	@echo '                       (ARGS="--seed 2": other choices)'
+	@echo '  make fuzz-host       the parts that need no kernel, likewise'
 	@echo '  make run             pass a file through the driver in a virtual machine'
 	@echo '  make bench           what messages cost, beside the C driver, pipes and sockets'
 	@echo '                       (ARGS=-q: a quick look), also in build/bench/results.json'
