@@ -777,7 +777,8 @@ static inline bool next_return(struct peer *p, size_t *at, struct br *br)
 		return false;
 	memset(br, 0, sizeof(*br));
 	memcpy(&br->cmd, p->read + *at, 4);
-	len = _IOC_SIZE(br->cmd);
+	/* This one comes without the argument that its code speaks of. */
+	len = br->cmd == BR_ERROR ? 0 : _IOC_SIZE(br->cmd);
 	if (len > sizeof(br->sec) || *at + 4 + len > p->bwr.read_consumed)
 		return false;
 	memcpy(&br->sec, p->read + *at + 4, len);
