@@ -19,20 +19,25 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     breaks::Break,
-    script::{PROCESSES, Step, THREADS, Who},
+    script::{Memory, PROCESSES, Step, THREADS, Who},
     sys, worker,
 };
 
 /// Nothing takes this long, on the slowest machine.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Nor does anything have to be looked at so often.
+const LOOKS: usize = 2000;
 /// Files that scripts can send: f1, f2, …
 const FILES: usize = 4;
 /// What the C driver tells of itself.
 const C_STATS: &str = "/sys/kernel/debug/binder/stats";
-/// What it logs.
-const C_LOGS: [&str; 2] = [
-    "/sys/module/binder_linux/parameters/debug_mask",
-    "/sys/module/binder_linux/parameters/alloc_debug_mask",
+/// Settings of the machine while there are scripts.
+const SETTINGS: [(&str, &str); 3] = [
+    // The mistakes of programs, of which scripts are full, do not have to be in the log.
+    ("/sys/module/binder_linux/parameters/debug_mask", "0"),
+    ("/sys/module/binder_linux/parameters/alloc_debug_mask", "0"),
+    // The C driver waits for others when a thread ends that has polled.
+    ("/sys/kernel/rcu_expedited", "1"),
 ];
 
 /// Which driver a device belongs to.
@@ -42,6 +47,28 @@ pub enum Driver {
     C,
     /// The one under test.
     Ours,
+}
+
+/// How long to wait. The clock of a virtual machine may leap ahead, so it is not enough that time
+/// has passed.
+struct Patience {
+    end: Instant,
+    looks: usize,
+}
+
+impl Patience {
+    fn new(time: Duration) -> Self {
+        Self {
+            end: Instant::now() + time,
+            looks: 0,
+        }
+    }
+
+    /// Counts one more look, and says whether there have been enough.
+    fn is_over(&mut self) -> bool {
+        self.looks += 1;
+        self.looks > LOOKS && Instant::now() > self.end
+    }
 }
 
 /// A driver's device.
@@ -83,41 +110,118 @@ pub struct Entry {
     pub lines: Vec<String>,
 }
 
-/// The processes. They are used for one script after another; who was killed is started anew.
+/// Processes that are used for one script after another; who was killed is started anew.
+struct Cast {
+    memory: Memory,
+    processes: Vec<Process>,
+}
+
+/// All processes.
 pub struct Controller {
     files: Vec<OwnedFd>,
-    processes: Vec<Process>,
-    logs: Vec<(&'static str, String)>,
+    casts: [Cast; 2],
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Controller {
-    /// Starts them. The caller must have no thread but its own.
+    /// Starts what is needed. The caller must have no thread but its own.
     pub fn new() -> Result<Self> {
         sys::ignore_interrupts();
-        sys::run_one_at_a_time().map_err(std::io::Error::from_raw_os_error)?;
+        sys::run_on_one_cpu().map_err(std::io::Error::from_raw_os_error)?;
         let files = (0..FILES)
             .map(|_| sys::memory_file(c"oracle"))
             .collect::<Result<_, _>>()?;
         let mut controller = Self {
             files,
-            processes: Vec::new(),
-            logs: Vec::new(),
+            casts: [Memory::Own, Memory::Shared].map(|memory| Cast {
+                memory,
+                processes: Vec::new(),
+            }),
+            settings: Vec::new(),
         };
-        for index in 0..PROCESSES {
-            let process = controller.start(index)?;
-            controller.processes.push(process);
-        }
-        // The mistakes of programs, of which scripts are full, do not have to be in the log.
-        for path in C_LOGS {
-            if let Ok(mask) = std::fs::read_to_string(path) {
-                std::fs::write(path, "0")?;
-                controller.logs.push((path, mask));
+        for (path, value) in SETTINGS {
+            if let Ok(old) = std::fs::read_to_string(path) {
+                std::fs::write(path, value)?;
+                controller.settings.push((path, old));
             }
         }
         Ok(controller)
     }
 
-    fn start(&self, index: usize) -> Result<Process> {
+    /// Begins a script.
+    pub fn session<'a>(&'a mut self, side: &'a Side, memory: Memory) -> Result<Session<'a>> {
+        let cast = match memory {
+            Memory::Own => &mut self.casts[0],
+            Memory::Shared => &mut self.casts[1],
+        };
+        cast.complete(&self.files)?;
+        let pids: Vec<String> = cast
+            .processes
+            .iter()
+            .map(|process| process.pid.to_string())
+            .collect();
+        let broken = Break::ALL
+            .iter()
+            .find(|(.., own)| Some(*own) == side.broken);
+        let message = format!(
+            "begin {} {} {}",
+            side.path.to_string_lossy(),
+            broken.map_or("-", |(name, ..)| name),
+            pids.join(" ")
+        );
+        for process in &mut cast.processes {
+            process.begun = false;
+            process
+                .threads
+                .iter_mut()
+                .for_each(|thread| thread.used = false);
+        }
+        Ok(Session {
+            baseline: match side.driver {
+                Driver::C => c_processes()?,
+                Driver::Ours => 0,
+            },
+            cast,
+            side,
+            message,
+            fds: [None; PROCESSES],
+            maps: [None; PROCESSES],
+            opened: 0,
+        })
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        for cast in &mut self.casts {
+            (0..cast.processes.len()).for_each(|index| cast.end(index));
+        }
+        for (path, old) in &self.settings {
+            let _ = std::fs::write(path, old);
+        }
+    }
+}
+
+impl Cast {
+    /// Starts who is not there.
+    fn complete(&mut self, files: &[OwnedFd]) -> Result<()> {
+        for index in 0..PROCESSES {
+            if let Some(process) = self.processes.get(index) {
+                if !process.gone && process.threads.iter().all(|thread| !thread.gone) {
+                    continue;
+                }
+                self.end(index);
+            }
+            let process = self.start(index, files)?;
+            match self.processes.get_mut(index) {
+                Some(place) => *place = process,
+                None => self.processes.push(process),
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, index: usize, files: &[OwnedFd]) -> Result<Process> {
         let mut ours = Vec::new();
         let mut theirs: Vec<OwnedFd> = Vec::new();
         for _ in 0..=THREADS {
@@ -126,12 +230,16 @@ impl Controller {
             theirs.push(other);
         }
         let raw = |fds: &[OwnedFd]| fds.iter().map(AsRawFd::as_raw_fd).collect::<Vec<RawFd>>();
-        let (sockets, files) = (raw(&theirs), raw(&self.files));
-        let pid = sys::fork(|| {
+        let (sockets, files) = (raw(&theirs), raw(files));
+        let body = move || {
             if let Err(error) = worker::run(index, &sockets, &files) {
                 eprintln!("{}: {error:#}", Who::letter(index));
             }
-        })?;
+        };
+        let pid = match self.memory {
+            Memory::Own => sys::fork(body),
+            Memory::Shared => sys::fork_within(body),
+        }?;
         drop(theirs);
         let mut ours = ours.into_iter();
         let control = ours.next().context("a socket")?;
@@ -160,58 +268,10 @@ impl Controller {
         })
     }
 
-    /// Begins a script.
-    pub fn session<'a>(&'a mut self, side: &'a Side) -> Result<Session<'a>> {
-        for index in 0..PROCESSES {
-            let process = &mut self.processes[index];
-            if process.gone || process.threads.iter().any(|thread| thread.gone) {
-                if !process.gone {
-                    end_process(process);
-                }
-                self.processes[index] = self.start(index)?;
-            }
-        }
-        let pids: Vec<String> = self
-            .processes
-            .iter()
-            .map(|process| process.pid.to_string())
-            .collect();
-        let broken = Break::ALL
-            .iter()
-            .find(|(.., own)| Some(*own) == side.broken);
-        let message = format!(
-            "begin {} {} {}",
-            side.path.to_string_lossy(),
-            broken.map_or("-", |(name, ..)| name),
-            pids.join(" ")
-        );
-        for process in &mut self.processes {
-            process.begun = false;
-            process
-                .threads
-                .iter_mut()
-                .for_each(|thread| thread.used = false);
-        }
-        Ok(Session {
-            baseline: match side.driver {
-                Driver::C => c_processes()?,
-                Driver::Ours => 0,
-            },
-            controller: self,
-            side,
-            message,
-            fds: [None; PROCESSES],
-            maps: [None; PROCESSES],
-            opened: 0,
-        })
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        self.processes.iter_mut().for_each(end_process);
-        for (path, mask) in &self.logs {
-            let _ = std::fs::write(path, mask);
+    fn end(&mut self, index: usize) {
+        end_process(&mut self.processes[index]);
+        if self.memory == Memory::Shared {
+            worker::unmap_area(index);
         }
     }
 }
@@ -272,7 +332,7 @@ impl Thread {
 
 /// One script on one device.
 pub struct Session<'a> {
-    controller: &'a mut Controller,
+    cast: &'a mut Cast,
     side: &'a Side,
     /// What a process is told before its first step.
     message: String,
@@ -288,7 +348,7 @@ type Results = Vec<(Who, String)>;
 
 impl Session<'_> {
     fn thread(&mut self, who: Who) -> &mut Thread {
-        &mut self.controller.processes[who.process].threads[who.thread]
+        &mut self.cast.processes[who.process].threads[who.thread]
     }
 
     fn everybody() -> impl Iterator<Item = Who> {
@@ -297,18 +357,18 @@ impl Session<'_> {
 
     /// Whether the thread waits in the driver.
     pub fn is_busy(&self, who: Who) -> bool {
-        self.controller.processes[who.process].threads[who.thread].busy
+        self.cast.processes[who.process].threads[who.thread].busy
     }
 
     /// Whether the process, or just that thread, has ended.
     pub fn is_gone(&self, who: Who) -> bool {
-        let process = &self.controller.processes[who.process];
+        let process = &self.cast.processes[who.process];
         process.gone || process.threads[who.thread].gone
     }
 
     /// Whether the process has the device open.
     pub fn is_open(&self, process: usize) -> bool {
-        self.fds[process].is_some() && !self.controller.processes[process].gone
+        self.fds[process].is_some() && !self.cast.processes[process].gone
     }
 
     /// Takes one step, and says what came of it.
@@ -322,7 +382,7 @@ impl Session<'_> {
         if self.is_gone(who) {
             return Ok(entry(vec![format!("{who} is gone")]));
         }
-        let process = &mut self.controller.processes[who.process];
+        let process = &mut self.cast.processes[who.process];
         if !process.begun {
             control(process, &self.message)?;
             process.begun = true;
@@ -332,14 +392,11 @@ impl Session<'_> {
         let mut own = None;
         match verb {
             "kill" => {
-                end_process(&mut self.controller.processes[who.process]);
+                self.cast.end(who.process);
                 own = Some("killed".into());
             }
             "signal" => {
-                let (pid, busy) = (
-                    self.controller.processes[who.process].pid,
-                    self.is_busy(who),
-                );
+                let (pid, busy) = (self.cast.processes[who.process].pid, self.is_busy(who));
                 let tid = self.thread(who).tid;
                 if busy {
                     let _ = sys::kill_thread(pid, tid, libc::SIGUSR1);
@@ -350,7 +407,7 @@ impl Session<'_> {
             "wait" => self.await_done(&[who], &mut results)?,
             _ if self.is_busy(who) => return Ok(entry(vec![format!("{who} is busy")])),
             "exit" => {
-                let process = &mut self.controller.processes[who.process];
+                let process = &mut self.cast.processes[who.process];
                 sys::send(&process.threads[who.thread].socket, &step.text)?;
                 let _ = sys::wait_for(process.pid);
                 process.gone = true;
@@ -361,16 +418,16 @@ impl Session<'_> {
                 own = Some("exited".into());
             }
             "end-thread" => {
-                let process = &mut self.controller.processes[who.process];
+                let process = &mut self.cast.processes[who.process];
                 let path = format!(
                     "/proc/{}/task/{}",
                     process.pid, process.threads[who.thread].tid
                 );
                 sys::send(&process.threads[who.thread].socket, &step.text)?;
                 process.threads[who.thread].gone = true;
-                let end = Instant::now() + DEADLINE;
+                let mut patience = Patience::new(DEADLINE);
                 while Path::new(&path).exists() {
-                    ensure!(Instant::now() < end, "{who} does not end");
+                    ensure!(!patience.is_over(), "{who} does not end");
                     std::thread::sleep(Duration::from_micros(200));
                 }
                 own = Some("ended".into());
@@ -380,7 +437,6 @@ impl Session<'_> {
                 thread.busy = true;
                 thread.used = true;
                 sys::send(&thread.socket, &step.text)?;
-                sys::wait_readable(&[thread.socket.as_raw_fd()], 60)?;
             }
         }
         self.settle(&mut results)?;
@@ -419,8 +475,7 @@ impl Session<'_> {
                 Ok(Some(text)) => results.push((who, text)),
                 Err(_) => {
                     // It did not end because a step said so.
-                    let process = &mut self.controller.processes[who.process];
-                    end_process(process);
+                    self.cast.end(who.process);
                     results.push((who, "DIED".into()));
                 }
             }
@@ -436,24 +491,17 @@ impl Session<'_> {
 
     /// Waits until everybody is done or asleep.
     fn settle(&mut self, results: &mut Results) -> Result<()> {
-        let end = Instant::now() + DEADLINE;
-        let mut calm = 0;
+        let mut patience = Patience::new(DEADLINE);
         loop {
-            let any = self.collect(results)?;
+            self.collect(results)?;
             let busy = self.busy();
-            if busy.is_empty() {
+            // Who can run does so before this goes on. Left are those who sleep, and those who
+            // wait for somebody elsewhere in the kernel.
+            if busy.iter().all(|&who| self.thread(who).sleeps()) {
                 return Ok(());
             }
-            let asleep = busy.iter().all(|&who| self.thread(who).sleeps());
-            // Who was looked at first may have been woken by who was looked at last.
-            calm = if asleep && !any { calm + 1 } else { 0 };
-            if calm == 2 {
-                return Ok(());
-            }
-            if !asleep {
-                self.wait_for_any(&busy, 100)?;
-            }
-            ensure!(Instant::now() < end, "{} does not settle", busy[0]);
+            self.wait_for_any(&busy, 100)?;
+            ensure!(!patience.is_over(), "{} does not settle", busy[0]);
         }
     }
 
@@ -467,7 +515,7 @@ impl Session<'_> {
 
     /// Waits for threads that will be done, or time will run out.
     fn await_done(&mut self, whom: &[Who], results: &mut Results) -> Result<()> {
-        let end = Instant::now() + Duration::from_secs(3);
+        let mut patience = Patience::new(Duration::from_secs(3));
         loop {
             self.collect(results)?;
             let left: Vec<Who> = whom
@@ -475,7 +523,7 @@ impl Session<'_> {
                 .copied()
                 .filter(|&who| self.is_busy(who))
                 .collect();
-            if left.is_empty() || Instant::now() > end {
+            if left.is_empty() || patience.is_over() {
                 return Ok(());
             }
             self.wait_for_any(&left, 1000)?;
@@ -505,7 +553,7 @@ impl Session<'_> {
             _ => {}
         }
         for process in 0..PROCESSES {
-            if self.controller.processes[process].gone {
+            if self.cast.processes[process].gone {
                 (self.fds[process], self.maps[process]) = (None, None);
             }
         }
@@ -566,9 +614,12 @@ impl Session<'_> {
 
     fn await_c_release(&mut self, files: u64) -> Result<()> {
         // A file that lies in an undelivered message is not released.
-        let end = Instant::now() + Duration::from_millis(500);
-        while c_processes()? > self.baseline + files && Instant::now() < end {
-            std::thread::sleep(Duration::from_micros(100));
+        let mut patience = Patience::new(Duration::from_millis(500));
+        while c_processes()? > self.baseline + files && !patience.is_over() {
+            match patience.looks < 20 {
+                true => std::thread::yield_now(),
+                false => std::thread::sleep(Duration::from_micros(100)),
+            }
         }
         Ok(())
     }
@@ -600,16 +651,12 @@ impl Session<'_> {
                 break;
             }
         }
-        for &who in &used {
-            entries.push(self.step(&Step::parse(&format!("{who} error"))?)?);
-        }
         let mut processes: Vec<usize> = used.iter().map(|who| who.process).collect();
         processes.dedup();
-        for &process in &processes {
-            for verb in ["nodes", "fds"] {
-                let step = format!("{} {verb}", Who::letter(process));
-                entries.push(self.step(&Step::parse(&step)?)?);
-            }
+        for &who in &used {
+            let first = used.iter().find(|other| other.process == who.process) == Some(&who);
+            let verb = if first { "state" } else { "error" };
+            entries.push(self.step(&Step::parse(&format!("{who} {verb}"))?)?);
         }
         for (at, &process) in processes.iter().enumerate() {
             let who = used.iter().find(|who| who.process == process);
@@ -645,20 +692,15 @@ impl Drop for Session<'_> {
         let mut ignored = Results::new();
         let busy = self.busy();
         for &who in &busy {
-            let (pid, tid) = (
-                self.controller.processes[who.process].pid,
-                self.thread(who).tid,
-            );
+            let (pid, tid) = (self.cast.processes[who.process].pid, self.thread(who).tid);
             let _ = sys::kill_thread(pid, tid, libc::SIGUSR1);
         }
         let _ = self.await_done(&busy, &mut ignored);
-        for process in 0..PROCESSES {
-            let process = &mut self.controller.processes[process];
-            if process.threads.iter().any(|thread| thread.busy) {
-                end_process(process);
-            }
-            if !process.gone && process.begun && control(process, "end").is_err() {
-                end_process(process);
+        for index in 0..PROCESSES {
+            let process = &mut self.cast.processes[index];
+            let stuck = process.threads.iter().any(|thread| thread.busy);
+            if stuck || (!process.gone && process.begun && control(process, "end").is_err()) {
+                self.cast.end(index);
             }
         }
         if self.side.driver == Driver::C {

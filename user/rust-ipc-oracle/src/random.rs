@@ -23,7 +23,7 @@ use anyhow::Result;
 use crate::{
     controller::{Controller, Entry, Session},
     run::Sides,
-    script::{Script, Step, Who},
+    script::{Memory, Script, Step, Who},
 };
 
 /// Numbers that look random (SplitMix64).
@@ -78,6 +78,8 @@ struct Process {
 /// What the script knows of itself.
 struct Author {
     random: Random,
+    /// Whether a process can end.
+    memory: Memory,
     cast: Vec<Who>,
     threads: Vec<Thread>,
     processes: Vec<Process>,
@@ -89,15 +91,22 @@ pub fn script(
     sides: &Sides,
     seed: u64,
 ) -> Result<(Script, Vec<Entry>)> {
+    let mut random = Random::new(seed);
+    let memory = match random.percent(10) {
+        true => Memory::Own,
+        false => Memory::Shared,
+    };
     let mut author = Author {
-        random: Random::new(seed),
+        random,
+        memory,
         cast: Vec::new(),
         threads: Vec::new(),
         processes: Vec::new(),
     };
-    let mut session = controller.session(&sides.c)?;
+    let mut session = controller.session(&sides.c, memory)?;
     let mut script = Script {
         name: format!("seed {seed}"),
+        memory,
         steps: Vec::new(),
     };
     let mut entries = Vec::new();
@@ -223,7 +232,7 @@ impl Author {
             16 => return vec![format!("{who}: read now"), format!("{who} thread-exit")],
             17 => format!("{who} leave"),
             18 => format!("{who} close"),
-            19 if self.random.percent(50) => format!("{who} kill"),
+            19 if self.memory == Memory::Own => format!("{who} kill"),
             20 => format!("{who} manager"),
             21 => format!("{who} nice {}", self.random.below(6)),
             _ => format!("{who} version"),

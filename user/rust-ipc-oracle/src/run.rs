@@ -42,7 +42,7 @@ impl Sides {
 
 /// All that came of a script.
 pub fn transcript(controller: &mut Controller, side: &Side, script: &Script) -> Result<Vec<Entry>> {
-    let mut session = controller.session(side)?;
+    let mut session = controller.session(side, script.memory)?;
     let mut entries = Vec::new();
     for step in &script.steps {
         entries.push(session.step(step)?);

@@ -209,11 +209,23 @@ impl Step {
     }
 }
 
+/// What memory the processes of a script have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Memory {
+    /// Each its own.
+    Own,
+    /// All the same. Steps are several times faster then, as QEMU empties its caches when it goes
+    /// from one to another. No process can end without the others.
+    Shared,
+}
+
 /// A script: what it shows, and how.
 #[derive(Clone, Debug)]
 pub struct Script {
     /// One line of text.
     pub name: String,
+    /// Its processes' memory.
+    pub memory: Memory,
     /// The steps.
     pub steps: Vec<Step>,
 }
@@ -228,9 +240,11 @@ impl fmt::Display for Script {
 }
 
 impl Script {
-    /// Reads a file of them. Each begins with `== NAME`; `#` begins a comment.
+    /// Reads a file of them. Each begins with `== NAME`; `#` begins a comment. What is between
+    /// `repeat N` and `end` is there so many times.
     pub fn parse_all(text: &str) -> Result<Vec<Self>> {
         let mut scripts: Vec<Self> = Vec::new();
+        let mut repeat = None;
         for (index, line) in text.lines().enumerate() {
             let line = split(line, '#')[0].trim();
             if line.is_empty() {
@@ -239,11 +253,22 @@ impl Script {
             if let Some(name) = line.strip_prefix("==") {
                 scripts.push(Self {
                     name: name.trim().into(),
+                    memory: Memory::Own,
                     steps: Vec::new(),
                 });
                 continue;
             }
             let script = scripts.last_mut().context("steps before the first '=='")?;
+            if let Some(count) = line.strip_prefix("repeat ") {
+                repeat = Some((script.steps.len(), count.parse::<usize>()?));
+                continue;
+            }
+            if line == "end" {
+                let (start, count) = repeat.take().context("'end' of what?")?;
+                let steps = script.steps.split_off(start);
+                script.steps.extend((0..count).flat_map(|_| steps.clone()));
+                continue;
+            }
             let step = Step::parse(line).with_context(|| format!("line {}", index + 1))?;
             script.steps.push(step);
         }
@@ -385,6 +410,16 @@ mod tests {
     }
 
     #[test]
+    fn steps_are_repeated() {
+        let scripts = Script::parse_all("== x\nA up\nrepeat 3\nA: read\nB: read\nend\nB up\n");
+        let scripts = scripts.unwrap();
+        let steps: Vec<&str> = scripts[0].steps.iter().map(|s| s.text.as_str()).collect();
+        assert_eq!(steps.len(), 8);
+        assert_eq!(steps[..3], ["A up", "A: read", "B: read"]);
+        assert_eq!(steps[6..], ["B: read", "B up"]);
+    }
+
+    #[test]
     fn what_is_no_script_is_refused() {
         for text in [
             "A up",
@@ -393,6 +428,7 @@ mod tests {
             "== x\nA: f(",
             "== x\nA: \"",
             "== x\nA4 up",
+            "== x\nend",
         ] {
             assert!(Script::parse_all(text).is_err(), "{text}");
         }

@@ -11,6 +11,8 @@ use std::{
     ffi::CStr,
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    sync::mpsc,
+    thread,
 };
 
 use libc::{c_int, c_long, c_void, pid_t};
@@ -375,10 +377,10 @@ pub fn receive(socket: &OwnedFd, wait: bool) -> io::Result<Option<String>> {
     }
 }
 
-/// Runs `body` in a new process, which ends when it returns or its parent goes. The caller must
-/// have no other thread.
+/// Runs `body` in a new process, which ends when it returns or its parent goes. Whoever else runs
+/// in the caller's memory must be asleep in a system call.
 pub fn fork(body: impl FnOnce()) -> io::Result<pid_t> {
-    // SAFETY: The process has one thread, so that no lock is held by one that the child lacks.
+    // SAFETY: Nobody else runs in this memory, so that no lock is held by one that the child lacks.
     let pid = unsafe { libc::fork() };
     if pid < 0 {
         return Err(io::Error::last_os_error());
@@ -391,6 +393,57 @@ pub fn fork(body: impl FnOnce()) -> io::Result<pid_t> {
     }
     Ok(pid)
 }
+
+/// Runs `body` in a new process as [`fork()`] does, but in the memory of this one.
+pub fn fork_within(body: impl FnOnce() + Send + 'static) -> io::Result<pid_t> {
+    type Body = Box<dyn FnOnce() + Send>;
+
+    extern "C" fn child(body: *mut c_void) -> c_int {
+        // SAFETY: No memory is involved.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        // SAFETY: `fork_within()` made a box of it, which is for this process alone.
+        let body = unsafe { Box::from_raw(body.cast::<Body>()) };
+        body();
+        exit_now();
+    }
+
+    let (sender, receiver) = mpsc::channel();
+    let failed = sender.clone();
+    let body: Body = Box::new(move || {
+        let _ = sender.send(Ok(process_id()));
+        body();
+    });
+    // The new process begins with the thread-local storage of whoever makes it. This thread does
+    // that, and leaves its own to the process for good.
+    let donor = move || {
+        let stack = vec![0_u128; STACK_LEN / size_of::<u128>()].leak();
+        let body = Box::into_raw(Box::new(body));
+        // SAFETY: The stack and the body are for the new process alone. It runs in this memory,
+        // with this thread's storage, which from here on this thread does not use.
+        let pid = unsafe {
+            libc::clone(
+                child,
+                stack.as_mut_ptr_range().end.cast(),
+                libc::CLONE_VM | libc::SIGCHLD,
+                body.cast(),
+            )
+        };
+        if pid > 0 {
+            loop {
+                // SAFETY: No memory is involved.
+                unsafe { libc::syscall(libc::SYS_pause) };
+            }
+        }
+        let _ = failed.send(Err(io::Error::last_os_error()));
+    };
+    thread::Builder::new().stack_size(STACK_LEN).spawn(donor)?;
+    receiver
+        .recv()
+        .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+}
+
+/// Bytes of stack of a process's threads, by far enough.
+pub const STACK_LEN: usize = 256 << 10;
 
 /// Ends the process with no clean-up.
 pub fn exit_now() -> ! {
@@ -428,9 +481,8 @@ pub fn ignore_interrupts() {
     unsafe { libc::sigaction(libc::SIGUSR1, action, std::ptr::null_mut()) };
 }
 
-/// Has the calling process, and those that it starts, run on one CPU, and be woken without taking
-/// the CPU from whoever woke them. So a step that wakes somebody goes on to its end first.
-pub fn run_one_at_a_time() -> Outcome {
+/// Has the calling thread, and those that it starts, run on one CPU.
+pub fn run_on_one_cpu() -> Outcome {
     let mut cpus = std::mem::MaybeUninit::<libc::cpu_set_t>::zeroed();
     // SAFETY: All zeros are an empty set.
     let cpus = unsafe { cpus.assume_init_mut() };
@@ -438,10 +490,15 @@ pub fn run_one_at_a_time() -> Outcome {
     unsafe { libc::CPU_SET(0, cpus) };
     // SAFETY: A set of the size that is said.
     let result = unsafe { libc::sched_setaffinity(0, size_of_val(cpus), cpus) };
-    outcome(result.into())?;
-    let parameters = libc::sched_param { sched_priority: 0 };
+    outcome(result.into())
+}
+
+/// Has the calling thread, and those that it starts, run before all others of the CPU and until
+/// they sleep; who is woken first among them runs first.
+pub fn run_first() -> Outcome {
+    let parameters = libc::sched_param { sched_priority: 1 };
     // SAFETY: A `struct sched_param`.
-    outcome(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) }.into())
+    outcome(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) }.into())
 }
 
 /// This process.

@@ -50,13 +50,24 @@ impl Process {
     }
 
     fn area(&self) -> u64 {
-        AREA_BASE + AREA_DISTANCE * self.index as u64
+        area(self.index)
     }
+}
+
+/// Where the area of a process is.
+fn area(index: usize) -> u64 {
+    AREA_BASE + AREA_DISTANCE * index as u64
+}
+
+/// Unmaps the area of a process that has ended, and whose memory has not.
+pub fn unmap_area(index: usize) {
+    let _ = sys::unmap(area(index), AREA_DISTANCE as usize);
 }
 
 /// What the process is from the controller's fork to its end: the first socket is for the process,
 /// the others are for a thread each.
 pub fn run(index: usize, sockets: &[RawFd], files: &[RawFd]) -> Result<()> {
+    sys::run_first().map_err(std::io::Error::from_raw_os_error)?;
     // What the parent has open is not for scripts to see: all that is kept moves above OWN_FDS, at
     // places that are the same in every process.
     let mut kept = Vec::new();
@@ -84,7 +95,7 @@ pub fn run(index: usize, sockets: &[RawFd], files: &[RawFd]) -> Result<()> {
     for socket in sockets {
         let process = process.clone();
         thread::Builder::new()
-            .stack_size(256 << 10)
+            .stack_size(sys::STACK_LEN)
             .spawn(move || Thread::new(process, socket).and_then(Thread::serve))?;
     }
     while let Some(message) = sys::receive(&control, true)? {
@@ -423,6 +434,16 @@ impl Thread {
                     None => "no buffer".into(),
                 }
             }
+            // All that can be asked for.
+            "state" => {
+                let mut parts = Vec::new();
+                for verb in ["error", "nodes", "fds"] {
+                    if let Outcome::Text(part) = self.verb(vec![Token::Word(verb.into())])? {
+                        parts.push(part);
+                    }
+                }
+                parts.join(", ")
+            }
             "end-thread" => return Ok(Outcome::Gone),
             "exit" => sys::exit_now(),
 
@@ -593,12 +614,14 @@ impl Thread {
             true => libc::MAP_SHARED,
             false => libc::MAP_PRIVATE,
         };
+        let at = take_option(words, "at").map_or(Ok(0), |at| at.number())?;
         let len = match words.first() {
             Some(word) if !word.is("manager") => word.number()?,
             _ => AREA_BYTES,
         };
         ensure!(len < AREA_DISTANCE, "too long an area");
-        let base = self.process.area();
+        ensure!(at < AREA_DISTANCE - len, "too far away");
+        let base = self.process.area() + at;
         let mut shared = self.process.shared();
         let result = sys::map(base, len as usize, prot, flags, shared.fd.unwrap_or(-1));
         if result.is_ok() {

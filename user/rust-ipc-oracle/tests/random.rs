@@ -2,8 +2,8 @@
 
 //! Scripts made up at random, on both drivers. Prints TAP.
 //!
-//! `RUST_IPC_ORACLE_SECONDS` says how long it goes on (default 60), `RUST_IPC_ORACLE_SEED` with
-//! which seed it begins (default 1).
+//! `RUST_IPC_ORACLE_SCRIPTS` says how many (default 3000), `RUST_IPC_ORACLE_SECONDS` how long it goes
+//! on at most (default 200), `RUST_IPC_ORACLE_SEED` with which seed it begins (default 1).
 
 use std::{
     env,
@@ -28,14 +28,15 @@ const AT_MOST: usize = 2;
 fn main() -> Result<ExitCode> {
     let number =
         |name: &str, default: u64| env::var(name).map_or(Ok(default), |value| value.parse::<u64>());
-    let end = Instant::now() + Duration::from_secs(number("RUST_IPC_ORACLE_SECONDS", 60)?);
+    let end = Instant::now() + Duration::from_secs(number("RUST_IPC_ORACLE_SECONDS", 200)?);
+    let scripts = number("RUST_IPC_ORACLE_SCRIPTS", 3000)?;
     let first = number("RUST_IPC_ORACLE_SEED", 1)?;
     let sides = Sides::from_env()?;
     let allowed = library::allowed()?;
     let mut controller = Controller::new()?;
     let mut tap = Tap::new(2);
     let (mut seed, mut unstable, mut differences) = (first, 0, Vec::new());
-    while Instant::now() < end && differences.len() < AT_MOST {
+    while seed < first + scripts && Instant::now() < end && differences.len() < AT_MOST {
         match search::try_seed(&mut controller, &sides, &allowed, seed)? {
             Found::Same | Found::Allowed(_) => {}
             Found::Unstable => unstable += 1,
