@@ -208,9 +208,13 @@ impl Node {
     }
 
     /// What `BINDER_GET_NODE_INFO_FOR_REF` says: all strong references, and the driver's weak ones.
+    /// The driver has none any more for an owner that is gone.
     pub(super) fn counts(&self) -> (usize, usize) {
         let inner = self.owner.inner.lock();
         let counts = &self.state.access(&inner).counts;
+        if inner.is_dead {
+            return (counts.strong_handles, 0);
+        }
         (
             counts.local_strong + counts.strong_handles,
             counts.local_weak,
@@ -399,17 +403,22 @@ impl Node {
         self.settle(&mut inner, strength)
     }
 
-    /// The owner acknowledges `BR_ACQUIRE` or `BR_INCREFS`. Without one to acknowledge nothing
-    /// happens.
-    pub(super) fn acknowledge(&self, strength: Strength) {
+    /// The owner acknowledges `BR_ACQUIRE` or `BR_INCREFS`. Without one to acknowledge, or with
+    /// another cookie, no count changes.
+    ///
+    /// That the node was looked up counts as a weak reference that goes now: the owner may find
+    /// something to read, if only that nothing is new.
+    pub(super) fn acknowledge(&self, cookie: u64, strength: Strength) {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access_mut(&mut inner);
-        if !state.counts.acknowledge(strength) {
-            return;
+        let mut settled = Settled::default();
+        if self.cookie == cookie && state.counts.acknowledge(strength) {
+            settled = self.settle(&mut inner, strength);
         }
-        let settled = self.settle(&mut inner, strength);
+        let looked_up = self.settle(&mut inner, Strength::Weak);
         drop(inner);
         settled.finish();
+        looked_up.finish();
     }
 
     /// A reference of a kind went: does the owner have to be told, or has the node served its time?

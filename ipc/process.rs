@@ -518,14 +518,11 @@ impl Process {
         Ok(())
     }
 
-    /// `BC_ACQUIRE_DONE` and `BC_INCREFS_DONE`. What names no node of the process, or one that has
-    /// nothing to acknowledge, changes nothing.
+    /// `BC_ACQUIRE_DONE` and `BC_INCREFS_DONE`. What names no node of the process changes nothing.
     pub(super) fn acknowledge(&self, ptr: u64, cookie: u64, strength: Strength) {
         let node = self.inner.lock().nodes.get(&ptr).cloned();
         if let Some(node) = node {
-            if node.cookie == cookie {
-                node.acknowledge(strength);
-            }
+            node.acknowledge(cookie, strength);
         }
     }
 

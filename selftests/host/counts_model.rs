@@ -279,6 +279,8 @@ impl State {
                 if was_due {
                     self.settle(strength, fault)?;
                 }
+                // The node was looked up.
+                self.settle(Strength::Weak, fault)?;
             }
             Step::ListenerDies(who) => {
                 let handle = std::mem::take(&mut self.handles[who]);
