@@ -6,10 +6,17 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::Difference;
 
+/// In place of a pattern: the words are those of the C driver, but the ones that are named after
+/// this are in another order or at another place.
+const REORDERED: &str = "reordered: ";
+
 /// One kind of difference. Texts are patterns, in which `*` stands for anything.
 #[derive(Clone, Debug, Default)]
-struct Rule {
-    label: String,
+pub struct Rule {
+    /// Its entry.
+    pub label: String,
+    /// Where it begins in the file.
+    pub line: usize,
     /// Steps that came before, in any order, with what came of them in both: `STEP => RESULT`.
     after: Vec<String>,
     /// The step itself.
@@ -17,7 +24,40 @@ struct Rule {
     /// What comes of it in the C driver.
     c: String,
     /// And here.
-    here: String,
+    here: Here,
+}
+
+/// What comes of a step here, where it is not what comes of it in the C driver.
+#[derive(Clone, Debug)]
+enum Here {
+    /// This.
+    Is(String),
+    /// The same words, but those of these names elsewhere.
+    Reordered(Vec<String>),
+}
+
+impl Default for Here {
+    fn default() -> Self {
+        Self::Is(String::new())
+    }
+}
+
+impl Here {
+    fn matches(&self, c: &str, ours: &str) -> bool {
+        let names = match self {
+            Self::Is(pattern) => return matches(pattern, ours),
+            Self::Reordered(names) => names,
+        };
+        let split = |text: &str| -> (Vec<String>, Vec<String>) {
+            let name_of = |word: &str| word.split('(').next().unwrap_or_default().to_owned();
+            let words = text.split(' ').map(str::to_owned);
+            words.partition(|word| names.contains(&name_of(word)))
+        };
+        let ((mut moved, rest), (mut ours_moved, ours_rest)) = (split(c), split(ours));
+        moved.sort_unstable();
+        ours_moved.sort_unstable();
+        moved == ours_moved && rest == ours_rest
+    }
 }
 
 /// All of them.
@@ -30,13 +70,14 @@ impl Allowed {
     /// Reads the file: a label, then indented lines that begin with `after`, `step`, `C` or `here`.
     pub fn parse(text: &str) -> Result<Self> {
         let mut rules: Vec<Rule> = Vec::new();
-        for line in text.lines() {
+        for (index, line) in text.lines().enumerate() {
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
             if !line.starts_with(char::is_whitespace) {
                 rules.push(Rule {
                     label: line.trim().into(),
+                    line: index + 1,
                     step: "*".into(),
                     ..Rule::default()
                 });
@@ -52,38 +93,40 @@ impl Allowed {
                 "after" => rule.after.push(pattern),
                 "step" => rule.step = pattern,
                 "C" => rule.c = pattern,
-                "here" => rule.here = pattern,
+                "here" => {
+                    rule.here = match pattern.strip_prefix(REORDERED) {
+                        Some(names) => Here::Reordered(names.split(' ').map(Into::into).collect()),
+                        None => Here::Is(pattern),
+                    }
+                }
                 _ => bail!("'{field}' is no field"),
             }
         }
         Ok(Self { rules })
     }
 
-    /// Every label once, in order.
-    pub fn labels(&self) -> Vec<&str> {
-        let mut labels: Vec<&str> = self.rules.iter().map(|rule| rule.label.as_str()).collect();
-        labels.dedup();
-        labels
+    /// All rules, in order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
-    /// The label of a difference that is meant to be.
-    pub fn label_of(&self, difference: &Difference) -> Option<&str> {
+    /// The rule by which a difference is meant to be.
+    pub fn rule_for(&self, difference: &Difference) -> Option<&Rule> {
         let (c, ours) = (
             difference.c.lines.join(" | "),
             difference.ours.lines.join(" | "),
         );
-        let rule = self.rules.iter().find(|rule| {
+        self.rules.iter().find(|rule| {
             matches(&rule.step, &difference.c.step)
                 && matches(&rule.c, &c)
-                && matches(&rule.here, &ours)
+                && rule.here.matches(&c, &ours)
                 && rule.after.iter().all(|pattern| {
                     difference.before.iter().any(|entry| {
                         let came = format!("{} => {}", entry.step, entry.lines.join(" | "));
                         matches(pattern, &came)
                     })
                 })
-        });
-        rule.map(|rule| rule.label.as_str())
+        })
     }
 }
 
@@ -131,26 +174,48 @@ mod tests {
         }
     }
 
+    fn entry(step: &str, line: &str) -> Entry {
+        Entry {
+            step: step.into(),
+            lines: vec![line.into()],
+        }
+    }
+
+    #[test]
+    fn another_order() {
+        let allowed = Allowed::parse("label\n  step *\n  C *\n  here reordered: B C\n").unwrap();
+        let is_allowed = |c, ours| {
+            let difference = Difference {
+                before: Vec::new(),
+                c: entry("A", c),
+                ours: entry("A", ours),
+            };
+            allowed.rule_for(&difference).is_some()
+        };
+        assert!(is_allowed("A(1) B(1) C(1)", "A(1) C(1) B(1)"));
+        assert!(is_allowed("A(1) D B(1) B(2)", "A(1) B(2) D B(1)"));
+        assert!(!is_allowed("A(1) D B(1)", "D A(1) B(1)"));
+        assert!(!is_allowed("B(1) B(2)", "B(1) B(1)"));
+        assert!(!is_allowed("B(1) B(2)", "B(1)"));
+    }
+
     #[test]
     fn a_rule_is_narrow() {
         let allowed =
             Allowed::parse("# no\nlabel\n  after A x* => 7\n  step B*\n  C *1\n  here *2\n")
                 .unwrap();
-        let entry = |step: &str, line: &str| Entry {
-            step: step.into(),
-            lines: vec![line.into()],
-        };
+        let line_of = |difference: &Difference| allowed.rule_for(difference).map(|rule| rule.line);
         let mut difference = Difference {
             before: vec![entry("A x y", "7")],
             c: entry("B", "1"),
             ours: entry("B", "2"),
         };
-        assert_eq!(allowed.label_of(&difference), Some("label"));
+        assert_eq!(line_of(&difference), Some(2));
         difference.ours = entry("B", "3");
-        assert_eq!(allowed.label_of(&difference), None);
+        assert_eq!(line_of(&difference), None);
         difference.ours = entry("B", "2");
         difference.before.clear();
-        assert_eq!(allowed.label_of(&difference), None);
-        assert_eq!(allowed.labels(), ["label"]);
+        assert_eq!(line_of(&difference), None);
+        assert_eq!(allowed.rules()[0].label, "label");
     }
 }

@@ -5,6 +5,7 @@
 //! nothing depends on how fast anybody is.
 
 use std::{
+    collections::BTreeSet,
     ffi::CString,
     fs::File,
     os::{
@@ -121,6 +122,38 @@ pub struct Controller {
     files: Vec<OwnedFd>,
     casts: [Cast; 2],
     settings: Vec<(&'static str, String)>,
+    hands: Hands,
+}
+
+/// The kernel's threads in which the C driver does what is to be done when a file is closed. They
+/// take their turn with everybody else who runs here, so that who waits sees all of it at once.
+#[derive(Default)]
+struct Hands {
+    pids: BTreeSet<i32>,
+    sessions: usize,
+}
+
+impl Hands {
+    /// There may be new ones now and then.
+    fn look(&mut self) -> Result<()> {
+        self.sessions += 1;
+        if self.sessions % 64 != 1 {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            let is_hand = !self.pids.contains(&pid)
+                && std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|name| name.starts_with("kworker/0:"));
+            if is_hand && sys::run_first(pid).is_ok() {
+                self.pids.insert(pid);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Controller {
@@ -138,6 +171,7 @@ impl Controller {
                 processes: Vec::new(),
             }),
             settings: Vec::new(),
+            hands: Hands::default(),
         };
         for (path, value) in SETTINGS {
             if let Ok(old) = std::fs::read_to_string(path) {
@@ -150,6 +184,7 @@ impl Controller {
 
     /// Begins a script.
     pub fn session<'a>(&'a mut self, side: &'a Side, memory: Memory) -> Result<Session<'a>> {
+        self.hands.look()?;
         let cast = match memory {
             Memory::Own => &mut self.casts[0],
             Memory::Shared => &mut self.casts[1],
@@ -198,6 +233,9 @@ impl Drop for Controller {
         }
         for (path, old) in &self.settings {
             let _ = std::fs::write(path, old);
+        }
+        for &pid in &self.hands.pids {
+            let _ = sys::run_as_others(pid);
         }
     }
 }

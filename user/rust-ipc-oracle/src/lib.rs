@@ -14,6 +14,7 @@
 pub mod allow;
 pub mod breaks;
 pub mod controller;
+pub mod coverage;
 pub mod library;
 pub mod random;
 pub mod run;

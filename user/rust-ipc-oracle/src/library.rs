@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn all_that_is_there_can_be_read() {
         assert!(!scripts().unwrap().is_empty());
-        assert!(!allowed().unwrap().labels().is_empty());
+        assert!(!allowed().unwrap().rules().is_empty());
     }
 
     #[test]
@@ -77,7 +77,8 @@ mod tests {
     #[test]
     fn every_allowed_difference_is_documented() {
         let text = include_str!("../../../Documentation/differences.rst");
-        for label in allowed().unwrap().labels() {
+        for rule in allowed().unwrap().rules() {
+            let label = &rule.label;
             assert!(text.contains(&format!("\n``{label}``\n")), "{label}");
         }
     }

@@ -10,6 +10,7 @@ use rust_ipc_oracle::{
     allow::Allowed,
     breaks::Break,
     controller::Controller,
+    coverage::Coverage,
     library, random,
     run::{self, Sides, Verdict},
     script::Script,
@@ -91,7 +92,7 @@ fn main() -> Result<ExitCode> {
                     }
                 }
             }
-            Verdict::Allowed(label) => println!("allowed ({label}): {}", script.name),
+            Verdict::Allowed(rule) => println!("allowed ({}): {}", rule.label, script.name),
             Verdict::Different(difference) => {
                 println!("DIFFERENT: {}\n{difference}", script.name);
                 status = ExitCode::FAILURE;
@@ -109,20 +110,21 @@ fn at_random(
     show: bool,
 ) -> Result<ExitCode> {
     let mut controller = Controller::new()?;
-    let mut status = ExitCode::SUCCESS;
+    let (mut status, mut coverage) = (ExitCode::SUCCESS, Coverage::default());
     for seed in first..first + count {
         if show {
             println!("{}", random::script(&mut controller, sides, seed)?.0);
         }
-        match search::try_seed(&mut controller, sides, allowed, seed)? {
+        match search::try_seed(&mut controller, sides, allowed, &mut coverage, seed)? {
             Found::Same => println!("same: seed {seed}"),
-            Found::Allowed(label) => println!("allowed ({label}): seed {seed}"),
-            Found::Unstable => println!("not the same twice: seed {seed}"),
+            Found::Allowed(rule) => println!("allowed ({}): seed {seed}", rule.label),
+            Found::Unstable(text) => println!("not the same twice: seed {seed}\n{text}"),
             Found::Different(text) => {
                 println!("DIFFERENT: seed {seed}\n{text}");
                 status = ExitCode::FAILURE;
             }
         }
     }
+    print!("{coverage}");
     Ok(status)
 }

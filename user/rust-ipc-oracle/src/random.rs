@@ -23,8 +23,37 @@ use anyhow::Result;
 use crate::{
     controller::{Controller, Entry, Session},
     run::Sides,
-    script::{Memory, Script, Step, Who},
+    script::{Body, Memory, Script, Step, Token, Who},
 };
+
+/// The verbs that are made up.
+pub const VERBS: [&str; 25] = [
+    "close",
+    "end-thread",
+    "error",
+    "exit",
+    "fd-limit",
+    "fds",
+    "flush",
+    "freeze",
+    "frozen",
+    "info",
+    "ioctl",
+    "kill",
+    "leave",
+    "manager",
+    "max-threads",
+    "nice",
+    "node",
+    "nodes",
+    "nonblock",
+    "poll",
+    "signal",
+    "spam",
+    "thread-exit",
+    "up",
+    "version",
+];
 
 /// Numbers that look random (SplitMix64).
 pub struct Random(u64);
@@ -73,6 +102,9 @@ struct Process {
     acknowledge: Vec<String>,
     deaths: Vec<u64>,
     freezes: Vec<u64>,
+    /// Notifications that it has asked for: handle and cookie.
+    asked_deaths: Vec<(u64, u64)>,
+    asked_freezes: Vec<(u64, u64)>,
 }
 
 /// What the script knows of itself.
@@ -166,7 +198,8 @@ impl Author {
                 let flags = self
                     .random
                     .of(&["0", "0x100", "0x100", "0x1100", "0x1000", "0x105"]);
-                steps.push(format!("A manager 0 0 {flags}"));
+                let node = self.random.of(&[0, 0, 0, 1, 2]);
+                steps.push(format!("A manager {node} {node} {flags}"));
             }
             if self.random.percent(20) {
                 steps.push(format!("{letter} max-threads {}", self.random.below(3)));
@@ -179,10 +212,30 @@ impl Author {
                     steps.push(format!("{}: enter", Who { process, thread }));
                 }
             }
-            if process > 0 && self.random.percent(50) {
-                steps.push(format!("{letter}: acquire 0"));
+            if process > 0 {
+                if self.random.percent(50) {
+                    steps.push(format!("{letter}: acquire 0"));
+                }
                 self.processes[process].handles.insert(0);
             }
+        }
+        // The manager gets to know some of them, and some of them each other.
+        let mut known = 0;
+        for process in 1..processes {
+            if self.random.percent(60) {
+                known += 1;
+                let letter = Who::letter(process);
+                steps.push(format!(
+                    "{letter}: oneway 0 binder({known},{known}); read now"
+                ));
+                steps.push("A: read now".into());
+                steps.push(format!("A: acquire {known}; free b{known}"));
+            }
+        }
+        if known > 1 && self.random.percent(60) {
+            steps.push("A: oneway 1 handle(2); read now".into());
+            steps.push("B: read now".into());
+            steps.push("B: acquire 1; free b1".into());
         }
         steps.reverse();
         steps
@@ -214,11 +267,21 @@ impl Author {
         if self.random.percent(82) {
             return vec![self.exchange(at)];
         }
+        if self.random.percent(5) {
+            // Too much, if nobody reads it.
+            let handle = self.handle(who);
+            let size = self.random.of(&[300, 700, 1000]);
+            let one = format!("oneway {handle} fill({size})");
+            let burst = format!("{who}: {one}; {one}; {one}; read");
+            let mut steps = vec![format!("{who} spam 1"), burst.clone(), burst];
+            steps.truncate(2 + self.random.below(2));
+            return steps;
+        }
         let other = Who::letter(self.random.below(self.processes.len()));
         let waiting = (0..3)
             .filter(|&thread| session.is_busy(Who { thread, ..who }))
             .count();
-        vec![match self.random.below(22) {
+        vec![match self.random.below(30) {
             0..=2 => format!("{who} poll"),
             3..=4 => format!("{who} error"),
             5..=6 => format!("{who} nodes"),
@@ -234,6 +297,34 @@ impl Author {
             18 => format!("{who} close"),
             19 if self.memory == Memory::Own => format!("{who} kill"),
             20 => format!("{who} manager"),
+            22 => format!("{who} node {}", self.random.below(5)),
+            23 => {
+                // Those that are there no longer, and one that never was.
+                let request = self.random.of(&["0x40046206", "0x40086203", "0x4008627f"]);
+                format!("{who} ioctl {request}")
+            }
+            24 => format!("{who} nonblock{}", self.random.of(&["", " off"])),
+            25 => format!("{who} fd-limit {}", self.random.of(&[5, 6, 1024])),
+            26 => {
+                let verb = self.random.of(&[
+                    "version nowhere",
+                    "error nowhere",
+                    "node 0 nowhere",
+                    "max-threads nowhere",
+                    "manager nowhere",
+                    "spam nowhere",
+                    "freeze nobody",
+                    "frozen nobody",
+                    "info 0 dirt=1",
+                ]);
+                format!("{who} {verb}")
+            }
+            27 => {
+                let node = self.random.below(4);
+                format!("{who} manager {node} {}", node + self.random.below(2))
+            }
+            28 if self.memory == Memory::Own => format!("{who} exit"),
+            29 if self.memory == Memory::Own && who.thread > 0 => format!("{who} end-thread"),
             21 => format!("{who} nice {}", self.random.below(6)),
             _ => format!("{who} version"),
         }]
@@ -265,7 +356,7 @@ impl Author {
             .iter()
             .copied()
             .collect();
-        match self.random.percent(80) && !handles.is_empty() {
+        match self.random.percent(93) && !handles.is_empty() {
             true => self.random.of(&handles),
             false => self.random.below(4) as u64,
         }
@@ -294,7 +385,7 @@ impl Author {
             return format!("freeze-done {}", process.freezes.remove(0));
         }
         let cookie = random.below(3);
-        match random.below(34) {
+        match random.below(35) {
             0..=5 => {
                 let handle = self.handle(who);
                 self.message(who, format!("call {handle}"))
@@ -307,14 +398,42 @@ impl Author {
             18 => format!("increfs {}", self.handle(who)),
             19..=20 => format!("release {}", self.handle(who)),
             21 => format!("decrefs {}", self.handle(who)),
-            22..=23 => format!("request-death {} {cookie}", self.handle(who)),
-            24 => format!("clear-death {} {cookie}", self.handle(who)),
-            25..=26 => format!("request-freeze {} {cookie}", self.handle(who)),
-            27 => format!("clear-freeze {} {cookie}", self.handle(who)),
+            22..=23 => {
+                let handle = self.handle(who);
+                let asked = &mut self.processes[who.process].asked_deaths;
+                asked.push((handle, cookie as u64));
+                format!("request-death {handle} {cookie}")
+            }
+            24 => {
+                let (handle, cookie) = match process.asked_deaths.pop() {
+                    Some(asked) => asked,
+                    None => (self.handle(who), cookie as u64),
+                };
+                format!("clear-death {handle} {cookie}")
+            }
+            25..=26 => {
+                let handle = self.handle(who);
+                let asked = &mut self.processes[who.process].asked_freezes;
+                asked.push((handle, cookie as u64));
+                format!("request-freeze {handle} {cookie}")
+            }
+            27 => {
+                let (handle, cookie) = match process.asked_freezes.pop() {
+                    Some(asked) => asked,
+                    None => (self.handle(who), cookie as u64),
+                };
+                format!("clear-freeze {handle} {cookie}")
+            }
             28 => format!("dead-done {cookie}"),
             29 => format!("freeze-done {cookie}"),
             30 => self.random.of(&["enter", "register", "leave"]).into(),
             31 => format!("free b{}", 1 + self.random.below(4)),
+            33 if self.random.percent(40) => {
+                let command =
+                    self.random
+                        .of(&["attempt-acquire 1 1", "acquire-result 1", "raw 0x12345678"]);
+                command.into()
+            }
             32 => {
                 let kind = self.random.of(&["acquire-done", "increfs-done"]);
                 let node = 1 + self.random.below(4);
@@ -330,9 +449,13 @@ impl Author {
             let _ = write!(text, " code={code}");
         }
         if self.random.percent(25) {
-            let flags = self
-                .random
-                .of(&["accept-fds", "clear", "update", "accept-fds|clear"]);
+            let flags = self.random.of(&[
+                "accept-fds",
+                "clear",
+                "update",
+                "status",
+                "accept-fds|clear",
+            ]);
             let _ = write!(text, " flags={flags}");
         }
         let mut objects = 0;
@@ -342,33 +465,36 @@ impl Author {
             text.push_str(" \"head\"");
         }
         for _ in 0..self.random.of(&[0, 0, 1, 1, 1, 2, 2, 3, 5]) {
-            let node = 1 + self.random.below(4);
-            let part = match self.random.below(30) {
-                0..=7 => format!("binder({node},{node})"),
-                8..=9 => format!("weak-binder({node},{node})"),
-                10..=13 => format!("handle({})", self.handle(who)),
-                14 => format!("weak-handle({})", self.handle(who)),
-                15..=16 => format!("fd(f{})", 1 + self.random.below(3)),
-                17 => format!(
+            let node = self.random.of(&[0, 1, 1, 2, 2, 3, 4]);
+            let part = match self.random.below(60) {
+                0..=15 => format!("binder({node},{node})"),
+                16..=19 => format!("weak-binder({node},{node})"),
+                20..=27 => format!("handle({})", self.handle(who)),
+                28..=29 => format!("weak-handle({})", self.handle(who)),
+                30..=33 => format!("fd(f{})", 1 + self.random.below(3)),
+                34 => format!(
                     "binder({node},{},{:#x})",
                     node + 1,
                     self.random.below(0x2000)
                 ),
-                18..=21 => {
-                    let size = self.random.of(&[0, 1, 8, 16, 20, 24]);
+                35..=42 => {
+                    let size = self.random.of(&[0, 1, 8, 16, 24, 24, 32]);
                     format!("ptr(fill({size}))")
                 }
-                22..=24 if !buffers.is_empty() => {
-                    let (parent, at) =
-                        (self.random.of(&buffers), self.random.of(&[0, 8, 8, 16, 4]));
+                43..=48 if !buffers.is_empty() => {
+                    let (parent, at) = (
+                        self.random.of(&buffers),
+                        self.random.of(&[0, 0, 8, 8, 16, 4]),
+                    );
                     format!("ptr(fill(8),parent={parent},at={at})")
                 }
-                25 => "ptr(u32(f1,f2))".into(),
-                26..=27 if !buffers.is_empty() => {
+                49..=50 => "ptr(u32(f1,f2))".into(),
+                51..=54 if !buffers.is_empty() => {
                     let (parent, count) = (self.random.of(&buffers), self.random.below(3));
-                    format!("fda({count},parent={parent})")
+                    let at = self.random.of(&[0, 0, 0, 4]);
+                    format!("fda({count},parent={parent},at={at})")
                 }
-                28 => format!("object(0x12345678,0,{node},0)"),
+                55 => format!("object(0x12345678,0,{node},0)"),
                 _ => {
                     let size = self.random.of(&[1, 4, 8, 100, 1000, 3000, 9000]);
                     let _ = write!(text, " fill({size})");
@@ -398,8 +524,23 @@ impl Author {
         text
     }
 
+    /// A buffer that is given back does not have to be any more.
+    fn forget(&mut self, step: &str) {
+        let Ok(step) = Step::parse(step) else { return };
+        let Body::Exchange(items) = &step.body else {
+            return;
+        };
+        for item in items.iter().filter(|item| item[0].is("free")) {
+            let number = item.get(1).and_then(Token::word);
+            let number = number.and_then(|word| word.strip_prefix('b')?.parse().ok());
+            let buffers = &mut self.processes[step.who.process].buffers;
+            buffers.retain(|own| Some(*own) != number);
+        }
+    }
+
     /// Takes note of what was returned to whom.
     fn learn(&mut self, entry: &Entry) {
+        self.forget(&entry.step);
         for line in &entry.lines {
             let Some(end) = line.find([' ', ':']) else {
                 continue;

@@ -7,7 +7,7 @@ use std::{env, ffi::CString, fmt, path::Path};
 use anyhow::{Result, ensure};
 
 use crate::{
-    allow::Allowed,
+    allow::{Allowed, Rule},
     controller::{Controller, Driver, Entry, Side},
     script::Script,
 };
@@ -108,7 +108,7 @@ pub enum Verdict<'a> {
     /// Both drivers did the same.
     Same(Vec<Entry>),
     /// They did not, and are not meant to.
-    Allowed(&'a str),
+    Allowed(&'a Rule),
     /// They did not.
     Different(Box<Difference>),
 }
@@ -130,8 +130,8 @@ pub fn judge(allowed: &Allowed, c: Vec<Entry>, ours: Vec<Entry>) -> Verdict<'_> 
     let Some(difference) = first_difference(c.clone(), ours) else {
         return Verdict::Same(c);
     };
-    match allowed.label_of(&difference) {
-        Some(label) => Verdict::Allowed(label),
+    match allowed.rule_for(&difference) {
+        Some(rule) => Verdict::Allowed(rule),
         None => Verdict::Different(Box::new(difference)),
     }
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::{
-    allow::Allowed,
+    allow::{Allowed, Rule},
     controller::Controller,
+    coverage::Coverage,
     random,
     run::{self, Sides, Verdict},
     script::Script,
@@ -26,27 +27,32 @@ pub enum Found<'a> {
     /// Both drivers did the same.
     Same,
     /// They did not, and are not meant to.
-    Allowed(&'a str),
-    /// They did not, but then they did.
-    Unstable,
+    Allowed(&'a Rule),
+    /// They did not, but then they did. The text has the first time.
+    Unstable(String),
     /// They did not. The text has the shortest script that shows it, and what it shows.
     Different(String),
 }
 
-/// Makes up the script of this seed, and has both carry it out.
+/// Makes up the script of this seed, and has both carry it out. What it covers is counted.
 pub fn try_seed<'a>(
     controller: &mut Controller,
     sides: &Sides,
     allowed: &'a Allowed,
+    coverage: &mut Coverage,
     seed: u64,
 ) -> Result<Found<'a>> {
     let (script, c) = random::script(controller, sides, seed)?;
+    coverage.note(&script, &c);
     let ours = run::transcript(controller, &sides.ours, &script)?;
-    match run::judge(allowed, c, ours) {
+    let first = match run::judge(allowed, c, ours) {
         Verdict::Same(_) => return Ok(Found::Same),
-        Verdict::Allowed(label) => return Ok(Found::Allowed(label)),
-        Verdict::Different(_) => {}
-    }
+        Verdict::Allowed(rule) => {
+            coverage.note_allowed(rule);
+            return Ok(Found::Allowed(rule));
+        }
+        Verdict::Different(difference) => difference.to_string(),
+    };
     let mut differs = |script: &Script, repeats: usize| -> Result<bool> {
         for _ in 0..repeats {
             let verdict = run::compare(controller, sides, allowed, script)?;
@@ -57,7 +63,7 @@ pub fn try_seed<'a>(
         Ok(true)
     };
     if !differs(&script, REPEATS)? {
-        return Ok(Found::Unstable);
+        return Ok(Found::Unstable(first));
     }
     let end = Instant::now() + PATIENCE;
     let script = shrink::shrink(&script, |script| {
@@ -69,5 +75,5 @@ pub fn try_seed<'a>(
             return Ok(Found::Different(format!("{script}\n{difference}")));
         }
     }
-    Ok(Found::Unstable)
+    Ok(Found::Unstable(first))
 }

@@ -493,12 +493,23 @@ pub fn run_on_one_cpu() -> Outcome {
     outcome(result.into())
 }
 
-/// Has the calling thread, and those that it starts, run before all others of the CPU and until
-/// they sleep; who is woken first among them runs first.
-pub fn run_first() -> Outcome {
-    let parameters = libc::sched_param { sched_priority: 1 };
+/// Has a thread (0: the calling one, and those that it starts) run before all others of the CPU and
+/// until it sleeps; who is woken first among such runs first.
+pub fn run_first(thread: pid_t) -> Outcome {
+    schedule(thread, libc::SCHED_FIFO, 1)
+}
+
+/// Takes that back.
+pub fn run_as_others(thread: pid_t) -> Outcome {
+    schedule(thread, libc::SCHED_OTHER, 0)
+}
+
+fn schedule(thread: pid_t, policy: c_int, priority: c_int) -> Outcome {
+    let parameters = libc::sched_param {
+        sched_priority: priority,
+    };
     // SAFETY: A `struct sched_param`.
-    outcome(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) }.into())
+    outcome(unsafe { libc::sched_setscheduler(thread, policy, &parameters) }.into())
 }
 
 /// This process.

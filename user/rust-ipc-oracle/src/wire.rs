@@ -24,6 +24,8 @@ const READ_AT: usize = 1 << 18;
 const DATA_AT: usize = 1 << 20;
 /// Behind the room of a read, to see that nothing is written there.
 const GUARD: usize = 128;
+/// Zeros behind what is placed, for a size that goes beyond it.
+const BEHIND: usize = 64;
 /// More of a payload than this is told by its hash.
 const SHOWN: usize = 192;
 
@@ -60,6 +62,18 @@ pub const COMMANDS: [&str; 21] = {
     }
     names
 };
+
+/// All objects that a message can have.
+pub const OBJECTS: [&str; 8] = [
+    "binder",
+    "weak-binder",
+    "handle",
+    "weak-handle",
+    "fd",
+    "ptr",
+    "fda",
+    "object",
+];
 
 /// What of a process encoding and decoding depend on.
 #[derive(Default)]
@@ -266,8 +280,9 @@ impl<'a> Encoder<'a> {
             Some(hole) => Scratch::LEN - bytes.len() + hole as usize,
             None => {
                 let at = self.bump;
-                self.bump += (bytes.len() + 15) & !7;
+                self.bump += ((bytes.len() + 7) & !7) + BEHIND;
                 ensure!(self.bump < Scratch::LEN - (1 << 20), "too long a payload");
+                self.scratch.bytes()[at + bytes.len()..self.bump].fill(0);
                 at
             }
         };

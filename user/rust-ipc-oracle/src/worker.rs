@@ -67,7 +67,7 @@ pub fn unmap_area(index: usize) {
 /// What the process is from the controller's fork to its end: the first socket is for the process,
 /// the others are for a thread each.
 pub fn run(index: usize, sockets: &[RawFd], files: &[RawFd]) -> Result<()> {
-    sys::run_first().map_err(std::io::Error::from_raw_os_error)?;
+    sys::run_first(0).map_err(std::io::Error::from_raw_os_error)?;
     // What the parent has open is not for scripts to see: all that is kept moves above OWN_FDS, at
     // places that are the same in every process.
     let mut kept = Vec::new();

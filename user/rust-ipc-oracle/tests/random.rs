@@ -7,6 +7,7 @@
 
 use std::{
     env,
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -14,6 +15,7 @@ use std::{
 use anyhow::Result;
 use rust_ipc_oracle::{
     controller::Controller,
+    coverage::Coverage,
     library,
     run::Sides,
     search::{self, Found},
@@ -22,6 +24,8 @@ use rust_ipc_oracle::{
 
 /// Fewer scripts than this say nothing.
 const AT_LEAST: u64 = 50;
+/// As many scripts have everything in them.
+const ALL_AT: u64 = 1000;
 /// More differences than this are not looked for: making scripts shorter takes time.
 const AT_MOST: usize = 2;
 
@@ -34,12 +38,13 @@ fn main() -> Result<ExitCode> {
     let sides = Sides::from_env()?;
     let allowed = library::allowed()?;
     let mut controller = Controller::new()?;
-    let mut tap = Tap::new(2);
+    let mut tap = Tap::new(3);
+    let mut coverage = Coverage::default();
     let (mut seed, mut unstable, mut differences) = (first, 0, Vec::new());
     while seed < first + scripts && Instant::now() < end && differences.len() < AT_MOST {
-        match search::try_seed(&mut controller, &sides, &allowed, seed)? {
+        match search::try_seed(&mut controller, &sides, &allowed, &mut coverage, seed)? {
             Found::Same | Found::Allowed(_) => {}
-            Found::Unstable => unstable += 1,
+            Found::Unstable(_) => unstable += 1,
             Found::Different(text) => differences.push(text),
         }
         seed += 1;
@@ -49,6 +54,10 @@ fn main() -> Result<ExitCode> {
         "# {count} scripts, seeds {first} to {}, {unstable} not the same twice",
         seed - 1
     );
+    coverage
+        .to_string()
+        .lines()
+        .for_each(|line| println!("# {line}"));
     tap.result(
         "both drivers did the same",
         differences.is_empty(),
@@ -59,6 +68,14 @@ fn main() -> Result<ExitCode> {
         "enough scripts could be compared",
         enough,
         &format!("{count}, {unstable} unstable"),
+    );
+    // There are security contexts only with a module that is meant for them.
+    let missing = coverage.missing(Path::new("/sys/fs/selinux").exists());
+    let missing: Vec<&str> = missing.into_iter().collect();
+    tap.result(
+        "the scripts had everything in them, if there were enough",
+        missing.is_empty() || count < ALL_AT,
+        &missing.join(" "),
     );
     Ok(tap.end())
 }

@@ -20,8 +20,7 @@ fn main() -> Result<ExitCode> {
     let scripts = library::scripts()?;
     let mut controller = Controller::new()?;
     let mut tap = Tap::new(scripts.len() + 3);
-    let (mut labels, mut returns, mut commands) =
-        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut used, mut returns, mut commands) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (topic, script) in &scripts {
         let name = format!("{topic}: {}", script.name);
         for step in &script.steps {
@@ -40,8 +39,8 @@ fn main() -> Result<ExitCode> {
         let ours = run::transcript(&mut controller, &sides.ours, script)?;
         match run::judge(&allowed, c, ours) {
             Verdict::Same(_) => tap.ok(&name),
-            Verdict::Allowed(label) => {
-                labels.insert(label);
+            Verdict::Allowed(rule) => {
+                used.insert(rule.line);
                 tap.ok(&name);
             }
             Verdict::Different(difference) => tap.not_ok(&name, &difference.to_string()),
@@ -50,14 +49,15 @@ fn main() -> Result<ExitCode> {
 
     // What nothing shows any more does not have to be allowed.
     let stale: Vec<_> = allowed
-        .labels()
-        .into_iter()
-        .filter(|l| !labels.contains(l))
+        .rules()
+        .iter()
+        .filter(|rule| !used.contains(&rule.line))
+        .map(|rule| format!("{}, line {}", rule.label, rule.line))
         .collect();
     tap.result(
         "each allowed difference is there",
         stale.is_empty(),
-        &stale.join(" "),
+        &stale.join("\n"),
     );
     // BR_OK is never sent, BR_ERROR only if there is no memory. Only a security module that is meant
     // for it has contexts.
