@@ -45,7 +45,7 @@ static const struct depth quick = {
 	.files = 1000, .mapped = 500, .threads = 500,
 };
 static const struct depth guard = {
-	.batches = 5, .handles = 20000, .buffers = 10000,
+	.batches = 5, .handles = 20000, .buffers = 25000,
 	.files = 10000, .mapped = 4000, .threads = 4000,
 	.only_drivers = true,
 };

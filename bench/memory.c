@@ -93,7 +93,7 @@ static void make_ends(struct way *way, unsigned int from, unsigned int to, void 
 /* Threads that wait until they shall enter the driver, in their order. */
 struct visitors {
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
+	pthread_cond_t called, progress;	/* what they wait for; what is waited for */
 	unsigned int started, admitted, entered;
 	bool leave;
 	int fd;
@@ -111,15 +111,15 @@ static void *visit(void *shared)
 
 	pthread_mutex_lock(&visitors->lock);
 	number = visitors->started++;
-	pthread_cond_broadcast(&visitors->changed);
+	pthread_cond_signal(&visitors->progress);
 	while (number >= visitors->admitted)
-		pthread_cond_wait(&visitors->changed, &visitors->lock);
+		pthread_cond_wait(&visitors->called, &visitors->lock);
 	if (ioctl(visitors->fd, BINDER_WRITE_READ, &bwr))
 		err(1, "BC_ENTER_LOOPER");
 	visitors->entered++;
-	pthread_cond_broadcast(&visitors->changed);
+	pthread_cond_signal(&visitors->progress);
 	while (!visitors->leave)
-		pthread_cond_wait(&visitors->changed, &visitors->lock);
+		pthread_cond_wait(&visitors->called, &visitors->lock);
 	pthread_mutex_unlock(&visitors->lock);
 	return NULL;
 }
@@ -132,9 +132,9 @@ static void admit(struct way *way, unsigned int from, unsigned int to, void *sha
 	(void)from;
 	pthread_mutex_lock(&visitors->lock);
 	visitors->admitted = to;
-	pthread_cond_broadcast(&visitors->changed);
+	pthread_cond_broadcast(&visitors->called);
 	while (visitors->entered < to)
-		pthread_cond_wait(&visitors->changed, &visitors->lock);
+		pthread_cond_wait(&visitors->progress, &visitors->lock);
 	pthread_mutex_unlock(&visitors->lock);
 }
 
@@ -143,7 +143,8 @@ static void measure_threads(struct result *result, struct way *way, unsigned int
 	pthread_t *threads = checked(calloc(count, sizeof(*threads)));
 	struct visitors visitors = {
 		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.changed = PTHREAD_COND_INITIALIZER,
+		.called = PTHREAD_COND_INITIALIZER,
+		.progress = PTHREAD_COND_INITIALIZER,
 	};
 	pthread_attr_t attributes;
 	struct end end;
@@ -157,12 +158,12 @@ static void measure_threads(struct result *result, struct way *way, unsigned int
 			errx(1, "no more threads");
 	pthread_mutex_lock(&visitors.lock);
 	while (visitors.started < count)
-		pthread_cond_wait(&visitors.changed, &visitors.lock);
+		pthread_cond_wait(&visitors.progress, &visitors.lock);
 	pthread_mutex_unlock(&visitors.lock);
 	grow(result, admit, way, 0, count, &visitors);
 	pthread_mutex_lock(&visitors.lock);
 	visitors.leave = true;
-	pthread_cond_broadcast(&visitors.changed);
+	pthread_cond_broadcast(&visitors.called);
 	pthread_mutex_unlock(&visitors.lock);
 	for (unsigned int i = 0; i < count; i++)
 		pthread_join(threads[i], NULL);

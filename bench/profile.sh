@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # profile.sh ROW [WAY]: the instructions that a step of a row of the benchmark
-# takes, by function of kernel and module. WAY is "rust_ipc", "C Binder",
+# takes, by function of kernel and module; the locks that it takes, and its
+# locked instructions. WAY is "rust_ipc", "C Binder",
 # "SEQPACKET" or "pipes". Two runs differ in the number of steps alone; what they
 # differ in besides is the steps'. STEPS= says how many: a step of "one-way" is 500
 # messages.
@@ -26,7 +27,7 @@ run()
 {
 	ICOUNT=1 QEMU_ARGS="-plugin $work/insn_profile.so,out=$work/$2" \
 		"$TOP/tools/vm/run" --oracle=binder --add "$TOP/build/bench/bench=/bin/bench" \
-		--append nokaslr --timeout "${TIMEOUT:-1800}" \
+		--append "nokaslr noreplace-smp" --timeout "${TIMEOUT:-1800}" \
 		--cmd "cat /proc/kallsyms; exec bench -p $1 -w '$way' '$row'" >"$work/output" ||
 		{ grep -v '^[0-9a-f]\{16\} ' "$work/output" >&2; exit 1; }
 	grep '^[0-9a-f]\{16\} ' "$work/output" >"$work/symbols"
