@@ -21,12 +21,10 @@
  */
 #include <err.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -170,24 +168,42 @@ void measure(struct result *result, int first, int last, step_fn *step, const vo
 static const struct {
 	const char *name;
 	void (*run)(void);
-	/* Only if it is named: it takes more than one CPU. */
-	bool apart;
+	enum {
+		ALWAYS,
+		/* What costs one of several sums, by chance, would be a guard's false alarm. */
+		UNGUARDED,
+		/* It takes more than one CPU. */
+		IF_NAMED,
+	} when;
 } cases[] = {
-	{ "pairs", case_pairs, true },
-	{ "calls", case_calls, false },
-	{ "oneway", case_oneway, false },
-	{ "objects", case_objects, false },
-	{ "nested", case_nested, false },
-	{ "death", case_death, false },
-	{ "threads", case_threads, false },
-	{ "processes", case_processes, false },
-	{ "open", case_open, false },
-	{ "cold", case_cold, false },
-	{ "memory", case_memory, false },
-	{ "buffers", case_buffers, false },
-	/* Last: what it makes stays. */
-	{ "handles", case_handles, false },
+	{ "pairs", case_pairs, IF_NAMED },
+	{ "calls", case_calls, ALWAYS },
+	{ "oneway", case_oneway, ALWAYS },
+	{ "objects", case_objects, ALWAYS },
+	{ "nested", case_nested, ALWAYS },
+	{ "death", case_death, ALWAYS },
+	{ "threads", case_threads, UNGUARDED },
+	{ "processes", case_processes, ALWAYS },
+	{ "open", case_open, ALWAYS },
+	{ "cold", case_cold, ALWAYS },
+	{ "memory", case_memory, ALWAYS },
+	{ "buffers", case_buffers, ALWAYS },
+	{ "handles", case_handles, ALWAYS },
 };
+
+/* With ends of its own: what one case leaves behind must not matter to the next. */
+static void run_case(void (*run)(void))
+{
+	for (int i = 0; i < (depth.only_drivers ? SEQPACKET : WAYS); i++)
+		if (!ways[i].node || !access(ways[i].node, R_OK | W_OK))
+			start_way(&ways[i], 0);
+	run();
+	for (int i = 0; i < WAYS; i++)
+		if (ways[i].server)
+			stop_way(&ways[i]);
+	/* What is freed late is freed by then, and the context manager is none any more. */
+	sleep(1);
+}
 
 int main(int argc, char **argv)
 {
@@ -248,18 +264,15 @@ int main(int argc, char **argv)
 	pin(0);
 	payload = checked(aligned_alloc(4096, MAX_PAYLOAD));
 	memset(payload, 0x5a, MAX_PAYLOAD);
-	for (int i = 0; i < (depth.only_drivers ? SEQPACKET : WAYS); i++) {
-		if (ways[i].node && access(ways[i].node, R_OK | W_OK)) {
+	for (int i = 0; i < WAYS; i++)
+		if (ways[i].node && access(ways[i].node, R_OK | W_OK))
 			printf("%s is not there: left out\n", ways[i].node);
-			continue;
-		}
-		start_way(&ways[i], 0);
-	}
 	/* A machine that has just booted is busy with itself. */
 	printf("settling for %u s\n", settle);
 	sleep(settle);
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
-		bool wanted = optind == argc && !cases[i].apart;
+		bool wanted = optind == argc && cases[i].when != IF_NAMED &&
+			      !(depth.only_drivers && cases[i].when == UNGUARDED);
 
 		for (int j = optind; j < argc; j++)
 			wanted |= !strcmp(argv[j], cases[i].name);
@@ -267,7 +280,7 @@ int main(int argc, char **argv)
 			continue;
 		if (!profile_row)
 			printf("%s ...\n", cases[i].name);
-		cases[i].run();
+		run_case(cases[i].run);
 	}
 	if (!profile_row)
 		print_results(results, result_count, unit);
@@ -275,10 +288,5 @@ int main(int argc, char **argv)
 		errx(2, "there is no row '%s' for %s", profile_row, ways[profile_way].name);
 	if (path)
 		write_results(path, results, result_count, unit);
-	for (int i = 0; i < WAYS; i++)
-		if (ways[i].server)
-			kill(ways[i].server, SIGKILL);
-	while (wait(NULL) > 0)
-		;
 	return 0;
 }

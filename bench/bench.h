@@ -109,6 +109,7 @@ extern uint8_t *payload;
 
 /* Starts the far end, of a Binder device the context manager, on CPU. */
 void start_way(struct way *way, int cpu);
+void stop_way(struct way *way);
 void round_trip_bytes(struct way *way, size_t size);
 /* Tells the far end of a pipe how long the next messages are. */
 void announce(struct way *way, uint32_t old_size, uint32_t size);

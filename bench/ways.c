@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -111,14 +112,33 @@ void start_way(struct way *way, int cpu)
 		serve_bytes(way, there[0], back[1]);
 	}
 	close(ready[1]);
+	close(signal_pipe[1]);
 	if (read(ready[0], &byte, 1) != 1)
 		exit(1);
 	close(ready[0]);
 	way->signal_fd = signal_pipe[0];
 	if (way->node) {
 		open_end(&way->end, way->node, CLIENT_AREA);
-	} else {
-		way->to = there[1];
-		way->from = back[0];
+		return;
 	}
+	way->to = there[1];
+	way->from = back[0];
+	close(there[0]);
+	if (!way->packets)
+		close(back[1]);
+}
+
+void stop_way(struct way *way)
+{
+	kill(way->server, SIGKILL);
+	waitpid(way->server, NULL, 0);
+	way->server = 0;
+	close(way->signal_fd);
+	if (way->node) {
+		close_end(&way->end);
+		return;
+	}
+	close(way->to);
+	if (!way->packets)
+		close(way->from);
 }
