@@ -149,7 +149,7 @@ impl Process {
             return 0;
         }
         file.is_open = true;
-        let pages = random.of(&[1, 4, 16, 16, 64, 64, 64, 256, 1025]);
+        let pages = random.of(&[1, 4, 16, 64, 64, 64, 256, 256, 1025]);
         if random.percent(97) {
             file.area = self.map(at, pages * 4096, libc::PROT_READ);
         }
@@ -340,7 +340,7 @@ impl Actor {
         self.roles[at] = Role::default();
         let process = self.process.clone();
         let len = process.open(at, random);
-        if !random.percent(40) {
+        if !random.percent(80) {
             return len;
         }
         number(self.become_manager(random, at))
@@ -720,7 +720,7 @@ impl Actor {
         if random.percent(if file.buffers.len() > MEMORY / 2 {
             90
         } else {
-            30
+            60
         }) {
             if let Some(address) = file.buffers.pop_front() {
                 push(out, bc::FREE_BUFFER);

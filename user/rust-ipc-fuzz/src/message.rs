@@ -214,10 +214,11 @@ fn words<const N: usize>(words: [u64; N]) -> Vec<u8> {
 
 /// Makes up an object, the next one after these.
 fn part(random: &mut Random, parts: &mut [(usize, Part)], known: &Known<'_>, seed: u32) -> Part {
-    let handle = |random: &mut Random| match random.percent(95) && !known.handles.is_empty() {
+    let handle = |random: &mut Random| match random.percent(99) && !known.handles.is_empty() {
         true => u64::from(random.of(known.handles)),
         false => random.below(8) as u64,
     };
+    let has_handle = !known.handles.is_empty() || random.percent(5);
     let index = parts.len();
     let last = parts
         .iter()
@@ -238,7 +239,7 @@ fn part(random: &mut Random, parts: &mut [(usize, Part)], known: &Known<'_>, see
             };
             Part::Flat(kind, flags, ptr, cookie_of(ptr))
         }
-        7..=12 => {
+        7..=12 if has_handle => {
             let kind = match random.percent(85) {
                 true => object::HANDLE,
                 false => object::WEAK_HANDLE,
@@ -246,7 +247,7 @@ fn part(random: &mut Random, parts: &mut [(usize, Part)], known: &Known<'_>, see
             Part::Flat(kind, 0, handle(random), 0)
         }
         13..=15 => {
-            let fd = match random.percent(95) {
+            let fd = match random.percent(99) {
                 true => random.of(known.fds),
                 false => random.below(1000) as RawFd,
             };
@@ -264,7 +265,7 @@ fn part(random: &mut Random, parts: &mut [(usize, Part)], known: &Known<'_>, see
             });
             Part::Buffer(content(random, seed, index), parent)
         }
-        24..=25 => {
+        24..=25 if last.is_some() || random.percent(5) => {
             let count = random.below(4);
             if let Some(parent) = last {
                 if let Part::Buffer(content, _) = &mut parts[parent].1 {
@@ -282,11 +283,10 @@ fn part(random: &mut Random, parts: &mut [(usize, Part)], known: &Known<'_>, see
         }
         26 if known.is_wild => Part::Odd((0..24).map(|_| random.next() as u8).collect()),
         _ => {
-            let kind = random.of(&[object::BINDER, object::HANDLE]);
             let node = 1 + random.below(NODES as usize) as u64;
-            match kind {
-                object::BINDER => Part::Flat(kind, 0x17f, node, cookie_of(node)),
-                _ => Part::Flat(kind, 0, handle(random), 0),
+            match has_handle && random.percent(50) {
+                true => Part::Flat(object::HANDLE, 0, handle(random), 0),
+                false => Part::Flat(object::BINDER, 0x17f, node, cookie_of(node)),
             }
         }
     }

@@ -70,10 +70,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether enough was done to say anything.
+    /// Whether enough was done to say anything. A slow machine with a debug kernel does that in a few
+    /// seconds.
     pub fn is_enough(&self) -> bool {
         let reached = self.reached("BC_") + self.reached("BR_");
-        self.calls > 100 && self.checked > 10 && 3 * reached > 2 * NAMES.len()
+        self.calls > 100 && self.checked > 0 && 2 * reached > NAMES.len()
     }
 
     /// How many kinds there were, of those whose names begin so.
