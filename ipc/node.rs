@@ -541,8 +541,14 @@ impl Drop for LocalReference {
         let state = node.state.access_mut(&mut inner);
         state.counts.let_go(self.strength);
         let settled = node.settle(&mut inner, self.strength);
+        // The C driver has looked the node up for this, which counts as a weak reference that goes.
+        let looked_up = match self.strength {
+            Strength::Strong => node.settle(&mut inner, Strength::Weak),
+            Strength::Weak => Settled::default(),
+        };
         drop(inner);
         settled.finish();
+        looked_up.finish();
     }
 }
 
