@@ -17,8 +17,8 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install clean distclean help preflight setup build \
-	selftests user check fmt symbols test test-kasan test-long fuzz fuzz-host run bench \
-	bench-plots bench-pairs bench-guard bench-budget profile vm doc rust-analyzer
+	selftests user check fmt symbols test test-kasan test-kcsan test-long \
+	fuzz fuzz-host run bench bench-plots bench-pairs bench-guard bench-budget profile vm doc rust-analyzer
 
 modules: preflight
 	$(kbuild) modules
@@ -54,8 +54,8 @@ symbols: build
 test:
 	@tools/test
 
-test-kasan:
-	@KERNEL_CONFIG=kasan tools/test
+test-kasan test-kcsan:
+	@KERNEL_CONFIG=$(@:test-%=%) tools/test
 
 test-long:
 	@tools/test-long
@@ -108,7 +108,8 @@ help:
 	@echo '  make build           build build/module/rust_ipc.ko'
 	@echo '  make test            lint gate, host tests, the selftests in a virtual machine, costs'
 	@echo '  make test-kasan      the selftests on a kernel that watches memory and locks'
-	@echo '  make test-long       both, about an hour'
+	@echo '  make test-kcsan      some of them on a kernel that watches for data races'
+	@echo '  make test-long       all three, about an hour'
 	@echo '  make fuzz            hostile processes on that kernel, for FUZZ_SECONDS=600'
 	@echo '                       (ARGS="--seed 2": other choices)'
 	@echo '  make fuzz-host       the parts that need no kernel, likewise'

@@ -1140,7 +1140,7 @@ static long do_call_patiently(struct peer *p, void *arg)
  * nothing is lost on the way. (The C driver loses the buffers of what such
  * threads had not read, and one-way messages behind them.)
  */
-TEST_F_TIMEOUT(ipc, threads_leave_in_traffic, 60)
+TEST_F(ipc, threads_leave_in_traffic)
 {
 	struct peer *server = new_process("server"), *servers[3], *clients[6], *last;
 	struct restless *r[9];

@@ -357,7 +357,7 @@ static long do_listen(struct peer *p, void *arg)
 }
 
 /* The owner dies while two processes, neither of them loopers, are at it. */
-TEST_F_TIMEOUT(notice, killed_beside_requests, 60)
+TEST_F(notice, killed_beside_requests)
 {
 	struct peer *listeners[2];
 	int round, i, j;

@@ -1472,7 +1472,7 @@ static bool has_seen_all(struct traffic *t)
  * Under constant freezing and thawing, each call is answered or refused, once,
  * and all one-way messages arrive in order.
  */
-TEST_F_TIMEOUT(ipc, toggled_in_traffic, 60)
+TEST_F(ipc, toggled_in_traffic)
 {
 	struct peer *server = manager("server"), *threads[3], *senders[SENDERS];
 	struct peer *togglers[2] = { member("toggler"), member("toggler") };
@@ -1536,7 +1536,7 @@ TEST_F_TIMEOUT(ipc, toggled_in_traffic, 60)
 }
 
 /* The one who is frozen and thawed dies. */
-TEST_F_TIMEOUT(ipc, killed_while_toggled, 60)
+TEST_F(ipc, killed_while_toggled)
 {
 	struct peer *toggler = member("toggler"), *senders[2], *server, *thread;
 	struct traffic *t = arena_alloc(sizeof(*t));

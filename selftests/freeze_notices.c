@@ -876,7 +876,7 @@ static void start_race(FIXTURE_DATA(notice) *self, struct peer **listeners, stru
 		peer_start(listeners[i], do_listen, races[i]);
 }
 
-TEST_F_TIMEOUT(notice, toggled_beside_requests, 60)
+TEST_F(notice, toggled_beside_requests)
 {
 	struct peer *listeners[3], *togglers[2];
 	struct race *races[3];
@@ -1044,7 +1044,7 @@ TEST_F_TIMEOUT(notice, dropped_beside_toggles, 60)
 }
 
 /* Listeners die in the middle of it, then the owner. */
-TEST_F_TIMEOUT(notice, killed_beside_requests, 60)
+TEST_F(notice, killed_beside_requests)
 {
 	struct peer *listeners[3], *togglers[2];
 	struct race *races[3];

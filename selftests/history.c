@@ -170,7 +170,7 @@ static long do_call(struct peer *p, void *arg)
  * A thread frees every address there is, all the time: only its own process
  * suffers, and only in what it is told of (CVE-2019-2213, CVE-2019-2025).
  */
-TEST_F_TIMEOUT(ipc, guessed_frees, 60)
+TEST_F(ipc, guessed_frees)
 {
 	struct peer *server = manager("server"), *guesser = new_thread(server, "guesser");
 	struct peer *thread = new_thread(server, "thread");
@@ -392,7 +392,7 @@ static long do_acknowledge(struct peer *p, void *arg)
  * reference goes (CVE-2020-0423). Nothing is lost of them, either: in the end
  * all nodes are gone. (The C driver loses what the thread was to hear.)
  */
-TEST_F_TIMEOUT(ipc, counts_beside_threads_that_leave, 60)
+TEST_F(ipc, counts_beside_threads_that_leave)
 {
 	struct peer *server = manager("server"), *owner = member("owner");
 	struct peer *threads[4] = { server, owner };

@@ -44,6 +44,9 @@ _Static_assert(sizeof(struct binder_handle_cookie) == 12,
 
 /* Nothing in these tests takes this long, on the slowest debug kernel. */
 #define DEADLINE_S 20
+/* Nor does any test, but for those that say so themselves. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 150
 #define AREA_LEN (128UL << 10)
 #define ARENA_LEN (64UL << 20)
 #define PAGE ((size_t)4096)

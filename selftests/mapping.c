@@ -877,7 +877,7 @@ static long do_count(struct peer *p, void *arg)
  * A receiver sees what was sent, and zeros: not what its pages held before,
  * whatever the size of a message, and also where one fails half-way.
  */
-TEST_F_TIMEOUT(ipc, old_bytes, 120)
+TEST_F(ipc, old_bytes)
 {
 	static const size_t lens[] = {
 		1, 8, PAGE - 8, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE - 3, 2 * PAGE, 3 * PAGE + 100,

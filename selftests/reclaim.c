@@ -697,7 +697,7 @@ static long do_churn(struct peer *p, void *arg)
 }
 
 /* Areas come and go under reclaim, in several processes, with something else in their places. */
-TEST_F_TIMEOUT(reclaim, churn, 60)
+TEST_F(reclaim, churn)
 {
 	struct peer *server = manager("server"), *peers[4], *last = member("last");
 	struct churn *churns[4];

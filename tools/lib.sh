@@ -48,7 +48,7 @@ die()
 }
 
 [ -z "$KERNEL_CONFIG" ] || [ -e "$TOP/tools/debug-kernel/$KERNEL_CONFIG.config" ] ||
-	die "KERNEL_CONFIG=$KERNEL_CONFIG is no debug kernel: kasan is"
+	die "KERNEL_CONFIG=$KERNEL_CONFIG is no debug kernel: kasan and kcsan are"
 ROOT=${RUST_IPC_ROOT:-$(root_path)}
 # A module fits one kernel. (Used where this is sourced.)
 # shellcheck disable=SC2034
@@ -121,7 +121,8 @@ in_root()
 		mount --bind "$(readlink -f /etc/resolv.conf)" "$root/etc/resolv.conf"
 		certificates=/etc/ssl/certs/ca-certificates.crt
 		[ ! -e $certificates ] || mount --bind "$(readlink -f $certificates)" "$root$certificates"
-		exec chroot "$root" env -i \
+		# Two namespaces have the same pids, which make calls its files in /tmp by.
+		exec chroot "$root" env -i GNUMAKEFLAGS=--jobserver-style=pipe \
 			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 			HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
 			CARGO_HOME=/var/cache/cargo MAKEFLAGS= \

@@ -67,23 +67,35 @@ judge()
 	fi
 }
 
+# check_memory BEFORE: what Rust code has allocated must be what it was before.
+# What waits for a grace period of RCU may take its time; what is freed so is also
+# gathered, per CPU, until it is worth it, or the cache is shrunk.
+check_memory()
+{
+	tries=0
+	while now_left=$(rust_memory); [ "$now_left" != "$1" ] && [ $tries -lt 100 ]; do
+		for cache in /sys/kernel/slab/kmalloc-*/shrink; do
+			echo 1 >"$cache"
+		done
+		tries=$((tries + 10))
+		sleep 1
+	done
+	[ "$now_left" = "$1" ] || echo "memory is not as before: $now_left, and it was $1" >>/tmp/.trouble
+}
+
 # check_leaks: add what the module allocated and nobody points to any more to
-# what was printed. Only a debug kernel can tell.
+# what was printed. Only a debug kernel can tell. What is younger than five
+# seconds is not reported, and neither is what changed since the last scan.
 kmemleak=/sys/kernel/debug/kmemleak
 check_leaks()
 {
-	[ -e $kmemleak ] || return
-	# What is younger than five seconds is not reported, and a scan that found
-	# nothing is no proof before it was repeated.
-	sleep 5
-	echo scan >$kmemleak
-	echo scan >$kmemleak
+	[ -e $kmemleak ] || return 0
 	echo scan >$kmemleak
 	awk '/^unreferenced object/ { n++ } { object[n] = object[n] $0 "\n" }
 		object[n] ~ /backtrace/ && /\[rust_ipc\]|[^+]0x[0-9a-f]+$/ { leaked[n] }
 		END { for (i in leaked) printf "%s", object[i] }' $kmemleak >/tmp/.leaks
 	echo clear >$kmemleak
-	[ -s /tmp/.leaks ] || return
+	[ -s /tmp/.leaks ] || return 0
 	echo "memory leaked" >>/tmp/.trouble
 	cat /tmp/.leaks >>/tmp/.output
 }
@@ -127,7 +139,7 @@ run_test()
 	fi
 
 	case_lines </tmp/.output >/tmp/.cases
-	check_leaks
+	check_memory "$memory_loaded"
 	plan=$(sed -n 's/^plan //p' /tmp/.cases | tail -n 1)
 	ran=$(grep -c -v '^plan ' /tmp/.cases)
 	failures=$(grep -c '^not ' /tmp/.cases)
@@ -163,9 +175,22 @@ module_case()
 	else
 		echo "not $name" >/tmp/.cases
 	fi
-	check_leaks
 	check_log
 	judge "$name" $(($(now) - start))
+}
+
+# unload: look for leaks while the module is there, whose functions have names
+# then, and again when it is gone, and with it what it points to.
+unload()
+{
+	if [ -e $kmemleak ]; then
+		sleep 5
+		echo scan >$kmemleak
+	fi
+	check_leaks
+	rmmod rust_ipc || return
+	check_memory "$memory_unloaded"
+	check_leaks
 }
 
 # kunit_suites: count what the module's KUnit suites found when it was loaded.
@@ -190,14 +215,31 @@ if [ -e /lib/rust_ipc.ko ]; then
 	[ ! -d /sys/kernel/debug/kunit ] || kunit_suites
 fi
 
-while read -r name; do
-	run_test "$name"
-done </etc/vm-tests
-
-if [ -e /lib/rust_ipc.ko ] && [ -z "$load_failed" ]; then
+# end_group: a group of programs ends with the module's unloading.
+end_group()
+{
+	[ -e /lib/rust_ipc.ko ] && [ -z "$load_failed" ] || return
 	mark_log
-	module_case "module-unload" rmmod rust_ipc
-fi
+	module_case "module-unload" unload
+}
+
+# Programs of one kind are a group: what has no prefix, user-, client-.
+kind=
+while read -r program; do
+	case $program in
+	*-*) this=${program%%-*} ;;
+	*) this=selftests ;;
+	esac
+	if [ -n "$kind" ] && [ "$this" != "$kind" ]; then
+		end_group && module_case "module-load" load_module
+	fi
+	kind=$this
+	run_test "$program"
+done </etc/vm-tests
+end_group
+
+races=$(dmesg | grep -c 'BUG: KCSAN:')
+[ "$races" = 0 ] || echo "(KCSAN saw $races races. Those that do not name this module count for nothing.)"
 
 [ $failed = 0 ] && finish 0
 finish 1
