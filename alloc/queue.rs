@@ -80,6 +80,12 @@ pub(crate) struct Slot<W> {
     generation: u32,
 }
 
+impl<W> Slot<W> {
+    fn is_sentinel_of(&self, queue: Queue) -> bool {
+        self.generation == queue.generation && matches!(self.content, Content::Sentinel)
+    }
+}
+
 impl<W> slab::Slot for Slot<W> {
     const VACANT: Self = Self {
         content: Content::Vacant,
@@ -139,7 +145,8 @@ impl<W, S: Storage> Arena<W, S> {
 
     /// Creates a queue in a slot set aside.
     pub(crate) fn new_queue_with(&mut self, ticket: Ticket) -> Queue {
-        let (sentinel, generation) = self.fill(Content::Sentinel, ticket);
+        let sentinel = self.take_slot(ticket);
+        let Position { generation, .. } = self.fill(sentinel, Content::Sentinel, sentinel, sentinel);
         Queue {
             sentinel,
             generation,
@@ -148,7 +155,7 @@ impl<W, S: Storage> Arena<W, S> {
 
     /// Removes a queue. Says whether it did: a queue that is not empty stays.
     pub(crate) fn free_queue(&mut self, queue: Queue) -> bool {
-        let is_free = self.is_queue(queue) && self.is_empty(queue);
+        let is_free = self.sentinel(queue).is_some() && self.is_empty(queue);
         if is_free {
             if let Some(slot) = self.slots.get_mut(queue.sentinel) {
                 slot.content = Content::Vacant;
@@ -189,14 +196,19 @@ impl<W, S: Storage> Arena<W, S> {
     ///
     /// If the queue has been freed, the item is kept in no queue, where [`Arena::remove`] finds it.
     pub(crate) fn push_back_with(&mut self, queue: Queue, item: W, ticket: Ticket) -> Position {
-        let (index, generation) = self.fill(Content::Item(item), ticket);
-        if self.is_queue(queue) {
-            self.link_before(queue.sentinel, index);
+        let index = self.take_slot(ticket);
+        let previous = match self.sentinel_mut(queue) {
+            Some(sentinel) => core::mem::replace(&mut sentinel.previous, index),
+            None => return self.fill(index, Content::Item(item), index, index),
+        };
+        if let Some(slot) = self.slots.get_mut(previous) {
+            slot.next = index;
         }
-        Position { index, generation }
+        self.fill(index, Content::Item(item), previous, queue.sentinel)
     }
 
     /// Takes the first item of `queue`.
+    #[inline]
     pub(crate) fn pop_front(&mut self, queue: Queue) -> Option<W> {
         let index = self.first(queue)?;
         self.take(index)
@@ -308,34 +320,43 @@ impl<W, S: Storage> Arena<W, S> {
     }
 
     fn push(&mut self, queue: Queue, item: W, front: bool) -> Result<Position, W> {
-        if !self.is_queue(queue) {
+        if self.sentinel(queue).is_none() {
             return Err(item);
         }
         let Some(ticket) = self.reserve() else {
             return Err(item);
         };
-        let (index, generation) = self.fill(Content::Item(item), ticket);
-        let next = if front {
-            self.next(queue.sentinel)
-        } else {
-            queue.sentinel
+        if !front {
+            return Ok(self.push_back_with(queue, item, ticket));
+        }
+        let index = self.take_slot(ticket);
+        let next = match self.slots.get_mut(queue.sentinel) {
+            Some(sentinel) => core::mem::replace(&mut sentinel.next, index),
+            None => index,
         };
-        self.link_before(next, index);
-        Ok(Position { index, generation })
+        if let Some(slot) = self.slots.get_mut(next) {
+            slot.previous = index;
+        }
+        Ok(self.fill(index, Content::Item(item), queue.sentinel, next))
     }
 
-    /// Fills a vacant slot, which makes a ring of its own. Returns its index and generation.
-    fn fill(&mut self, content: Content<W>, ticket: Ticket) -> (u32, u32) {
-        // By the type invariants there is a vacant slot for each ticket.
-        let index = self.slots.take().unwrap_or(NONE);
+    /// Takes the slot set aside. The caller fills it.
+    fn take_slot(&mut self, ticket: Ticket) -> u32 {
         self.release(ticket);
-        let Some(slot) = self.slots.get_mut(index) else {
-            return (NONE, 0);
-        };
-        slot.content = content;
-        slot.next = index;
-        slot.previous = index;
-        (index, slot.generation)
+        // By the type invariants there is a vacant slot for each ticket.
+        self.slots.take().unwrap_or(NONE)
+    }
+
+    /// Fills a vacant slot that is to be between these two.
+    fn fill(&mut self, index: u32, content: Content<W>, previous: u32, next: u32) -> Position {
+        let mut generation = 0;
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.content = content;
+            slot.previous = previous;
+            slot.next = next;
+            generation = slot.generation;
+        }
+        Position { index, generation }
     }
 
     /// Takes the item out of the slot `index`.
@@ -343,52 +364,41 @@ impl<W, S: Storage> Arena<W, S> {
         let slot = self.slots.get_mut(index)?;
         let (next, previous) = (slot.next, slot.previous);
         let content = core::mem::replace(&mut slot.content, Content::Vacant);
-        self.link(previous, next);
         self.slots.put(index);
+        // Makes `next` follow `previous`.
+        if previous != index {
+            if let Some(slot) = self.slots.get_mut(previous) {
+                slot.next = next;
+            }
+            if let Some(slot) = self.slots.get_mut(next) {
+                slot.previous = previous;
+            }
+        }
         match content {
             Content::Item(item) => Some(item),
             Content::Vacant | Content::Sentinel => None,
         }
     }
 
-    /// Whether `queue` exists.
-    fn is_queue(&self, queue: Queue) -> bool {
-        self.slots.get(queue.sentinel).is_some_and(|slot| {
-            slot.generation == queue.generation && matches!(slot.content, Content::Sentinel)
-        })
+    /// The sentinel of `queue`, if that exists.
+    #[inline]
+    fn sentinel(&self, queue: Queue) -> Option<&Slot<W>> {
+        let slot = self.slots.get(queue.sentinel)?;
+        slot.is_sentinel_of(queue).then_some(slot)
+    }
+
+    /// The sentinel of `queue`, if that exists.
+    #[inline]
+    fn sentinel_mut(&mut self, queue: Queue) -> Option<&mut Slot<W>> {
+        let slot = self.slots.get_mut(queue.sentinel)?;
+        slot.is_sentinel_of(queue).then_some(slot)
     }
 
     /// The index of the first item of `queue`.
+    #[inline]
     fn first(&self, queue: Queue) -> Option<u32> {
-        let slot = self.slots.get(queue.sentinel)?;
-        let is_queue =
-            slot.generation == queue.generation && matches!(slot.content, Content::Sentinel);
-        (is_queue && slot.next != queue.sentinel).then_some(slot.next)
-    }
-
-    fn next(&self, index: u32) -> u32 {
-        self.slots.get(index).map_or(NONE, |slot| slot.next)
-    }
-
-    fn previous(&self, index: u32) -> u32 {
-        self.slots.get(index).map_or(NONE, |slot| slot.previous)
-    }
-
-    /// Makes `next` follow `previous`.
-    fn link(&mut self, previous: u32, next: u32) {
-        if let Some(slot) = self.slots.get_mut(previous) {
-            slot.next = next;
-        }
-        if let Some(slot) = self.slots.get_mut(next) {
-            slot.previous = previous;
-        }
-    }
-
-    /// Links `index`, which is in no other ring, before `next`.
-    fn link_before(&mut self, next: u32, index: u32) {
-        let previous = self.previous(next);
-        self.link(previous, index);
-        self.link(index, next);
+        let next = self.sentinel(queue)?.next;
+        (next != queue.sentinel).then_some(next)
     }
 }
 

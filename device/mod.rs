@@ -183,12 +183,12 @@ unsafe extern "C" fn poll(
     table: *mut bindings::poll_table_struct,
 ) -> bindings::__poll_t {
     // SAFETY: The VFS calls this for an open file, which it holds meanwhile.
-    let process: Arc<Process> = unsafe { process_of(file) }.into();
+    let process = unsafe { process_of(file) };
     // SAFETY: The VFS passes a table, or null, that is valid for this call.
     let table = unsafe { PollTable::from_raw(table) };
     // SAFETY: As above; there is no `fdget_pos` section in a poll.
     let polled = unsafe { File::from_raw_file(file) };
-    match process.poll(polled, &table) {
+    match Process::poll(process, polled, &table) {
         Ok(true) => bindings::POLLIN,
         Ok(false) => 0,
         Err(_) => bindings::POLLERR,
@@ -204,10 +204,10 @@ unsafe extern "C" fn ioctl(
     argument: c_ulong,
 ) -> c_long {
     // SAFETY: The VFS calls this for an open file, which it holds meanwhile.
-    let process: Arc<Process> = unsafe { process_of(file) }.into();
+    let process = unsafe { process_of(file) };
     // SAFETY: As above; there is no `fdget_pos` section in an ioctl.
     let nonblocking = unsafe { File::from_raw_file(file) }.flags() & file::flags::O_NONBLOCK != 0;
-    match process.ioctl(command, argument, nonblocking) {
+    match Process::ioctl(process, command, argument, nonblocking) {
         Ok(()) => 0,
         // CAST: widens.
         Err(error) => error.to_errno() as c_long,

@@ -10,7 +10,7 @@ use kernel::{
     new_condvar, new_spinlock,
     prelude::*,
     rbtree::{RBTree, RBTreeNodeReservation},
-    sync::{aref::ARef, atomic::Relaxed, poll::PollTable, Arc, CondVar, SpinLock, SpinLockGuard},
+    sync::{aref::ARef, atomic::Relaxed, poll::PollTable, Arc, ArcBorrow, CondVar, SpinLock, SpinLockGuard},
     task::{Pid, Task},
     uaccess::{UserPtr, UserSlice},
 };
@@ -368,16 +368,16 @@ impl Process {
     /// The record of the current thread, made now if there is none.
     ///
     /// May sleep. `ENOMEM`.
-    pub(super) fn thread(self: &Arc<Self>) -> Result<Arc<Thread>> {
+    fn thread(this: ArcBorrow<'_, Self>) -> Result<Arc<Thread>> {
         let id = kernel::current!().pid();
-        if let Some(thread) = self.inner.lock().threads.get(&id) {
+        if let Some(thread) = this.inner.lock().threads.get(&id) {
             return Ok(thread.clone());
         }
         let room = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
-        let thread = Thread::create(self, id)?;
+        let thread = Thread::create(this.into(), id)?;
         let tree_node = room.into_node(id, thread.clone());
         // No other task has this id, so nothing is replaced.
-        let mut inner = self.inner.lock();
+        let mut inner = this.inner.lock();
         let replaced = inner.threads.insert(tree_node);
         inner.thread_count += 1;
         drop(inner);
@@ -529,10 +529,14 @@ impl Process {
     /// `poll()`: registers the poller, and says whether the current thread has something to read.
     ///
     /// May sleep. `ENOMEM`.
-    pub(crate) fn poll(self: &Arc<Self>, file: &File, table: &PollTable<'_>) -> Result<bool> {
-        let thread = self.thread()?;
+    pub(crate) fn poll(
+        this: ArcBorrow<'_, Self>,
+        file: &File,
+        table: &PollTable<'_>,
+    ) -> Result<bool> {
+        let thread = Self::thread(this)?;
         thread.register_poller(file, table)?;
-        let inner = self.inner.lock();
+        let inner = this.inner.lock();
         let available = thread.is_available(&inner);
         Ok(thread.has_work(&inner, available))
     }
@@ -551,14 +555,15 @@ impl Process {
     ///
     /// May sleep. Errors are in Documentation/abi.rst.
     pub(crate) fn ioctl(
-        self: &Arc<Self>,
+        this: ArcBorrow<'_, Self>,
         command: u32,
         argument: usize,
         nonblocking: bool,
     ) -> Result {
         trace::Ioctl::trace(|| trace::Ioctl { command });
-        let thread = self.thread()?;
-        let result = self.ioctl_on(&thread, command, argument, nonblocking);
+        let thread = Self::thread(this)?;
+        let process = &thread.process;
+        let result = process.ioctl_on(&thread, command, argument, nonblocking);
         thread.need_return.store(false, Relaxed);
         trace::IoctlDone::trace(|| trace::IoctlDone {
             result: result.map_or_else(Error::to_errno, |()| 0),

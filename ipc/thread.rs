@@ -129,7 +129,7 @@ impl Thread {
     /// Creates a record for the thread `id` of `process`.
     ///
     /// May sleep. `ENOMEM`.
-    pub(super) fn create(process: &Arc<Process>, id: Pid) -> Result<Arc<Self>> {
+    pub(super) fn create(process: Arc<Process>, id: Pid) -> Result<Arc<Self>> {
         let memory = UniqueArc::new_uninit(GFP_KERNEL_ACCOUNT)?;
         let counts = Arc::new(Counts::new(), GFP_KERNEL_ACCOUNT)?;
         let mut inner = process.lock_with_entries(ENTRIES)?;
@@ -150,9 +150,9 @@ impl Thread {
         };
         drop(inner);
         let thread = memory.pin_init_with(pin_init!(Self {
-            process: process.clone(),
             id,
             state: LockedBy::new(&process.inner, state),
+            process,
             is_dead: Atomic::new(false),
             need_return: Atomic::new(true),
             return_error: Atomic::new(0),

@@ -79,17 +79,24 @@ impl Commands {
         Ok(())
     }
 
-    /// Fills the window, or, where the buffer is not readable that far, reads the next command.
-    fn refill(&mut self) -> Result {
+    /// Reads on, unless there is a whole command in the window already.
+    ///
+    /// `EFAULT`.
+    fn load(&mut self) -> Result {
+        let len = self.code().map_or(4, |code| 4 + uapi::ioc_size(code));
+        if self.to - self.from >= len {
+            return Ok(());
+        }
         let left = self.size.saturating_sub(self.consumed);
         if self.read(left.min(WINDOW_LEN)).is_ok() {
             return Ok(());
         }
+        // The buffer is not readable that far: one command, then, if there is one of that length.
         self.read(left.min(4))?;
-        let [code] = uapi::u32s_from(&self.window);
         match Command::decode(self.available()) {
             Err(DecodeError::Truncated) => {
-                self.read(left.min(4 + uapi::ioc_size(code)).min(WINDOW_LEN))
+                let len = self.code().map_or(4, |code| 4 + uapi::ioc_size(code));
+                self.read(left.min(len).min(WINDOW_LEN))
             }
             _ => Ok(()),
         }
@@ -100,27 +107,10 @@ impl Commands {
         self.window.get(self.from..self.to).unwrap_or(&[])
     }
 
-    /// Takes the next command. Until [`Commands::done`] it does not count as consumed.
-    ///
-    /// `EINVAL` if there is no such command or it goes on past the end of the buffer, `EFAULT`.
-    fn next(&mut self) -> Result<(Command, usize)> {
-        if self.from < self.to {
-            match Command::decode(self.available()) {
-                Err(DecodeError::Truncated) => (),
-                decoded => return decoded.map_err(|_| EINVAL),
-            }
-        }
-        self.refill()?;
-        Command::decode(self.available()).map_err(|_| EINVAL)
-    }
-
-    /// The code of the command that [`Commands::next`] has just returned.
-    fn code(&self) -> u32 {
-        let bytes = self.window.get(self.from..self.from + 4);
-        bytes.map_or(0, |bytes| {
-            let [code] = uapi::u32s_from(bytes);
-            code
-        })
+    /// The code of the next command, if it has been read.
+    fn code(&self) -> Option<u32> {
+        let [code] = uapi::u32s_from(self.available().get(..4)?);
+        Some(code)
     }
 
     /// The command of `len` bytes has been carried out.
@@ -190,10 +180,15 @@ impl Thread {
         );
         let mut stopped = self.has_return_error();
         while !stopped && !commands.is_at_end() {
-            let (command, len) = commands.next()?;
-            self.counts.command(commands.code());
-            stopped = self.execute(&command)?;
-            commands.done(len);
+            commands.load()?;
+            // (Not taken apart: a command is large.)
+            let decoded = Command::decode(commands.available());
+            let Ok((command, len)) = &decoded else {
+                return Err(EINVAL);
+            };
+            self.counts.command(commands.code().unwrap_or(0));
+            stopped = self.execute(command)?;
+            commands.done(*len);
             request.write_consumed = commands.consumed as u64;
         }
         Ok(())
