@@ -5,7 +5,7 @@
 use kernel::{
     prelude::*,
     sync::{atomic::Relaxed, Arc, SpinLockGuard},
-    uaccess::{UserPtr, UserSlice},
+    uaccess::UserPtr,
 };
 
 use super::{
@@ -48,11 +48,7 @@ impl ReadBuffer<'_> {
     fn flush(&mut self) -> Result {
         let address = self.address.wrapping_add(self.consumed);
         let returns = &mut self.returns.bytes;
-        let bytes = returns.as_slice();
-        copy_out(
-            UserSlice::new(UserPtr::from_addr(address), bytes.len()),
-            bytes,
-        )?;
+        task::write_user(UserPtr::from_addr(address), returns.as_slice())?;
         self.consumed += returns.len();
         returns.clear();
         Ok(())
@@ -61,27 +57,8 @@ impl ReadBuffer<'_> {
     /// Puts `code`, which has no arguments, where the first return is.
     fn put_first(&self, code: u32) -> Result {
         self.returns.counts.returned(code);
-        UserSlice::new(UserPtr::from_addr(self.address), 4)
-            .writer()
-            .write(&code)
+        task::write_user(UserPtr::from_addr(self.address), &code.to_ne_bytes())
     }
-}
-
-/// Copies `bytes` out. The usual lengths are told to the compiler: what has a known length need not
-/// be checked for whether it stays within the kernel's stack.
-fn copy_out(user: UserSlice, bytes: &[u8]) -> Result {
-    fn copy<const N: usize>(user: UserSlice, bytes: &[u8]) -> Option<Result> {
-        let bytes: &[u8; N] = bytes.try_into().ok()?;
-        Some(user.writer().write(bytes))
-    }
-    let copied = match bytes.len() {
-        // BR_TRANSACTION
-        68 => copy::<68>(user, bytes),
-        // BR_TRANSACTION_COMPLETE, BR_REPLY
-        72 => copy::<72>(user, bytes),
-        _ => Some(user.writer().write_slice(bytes)),
-    };
-    copied.unwrap_or(Err(EFAULT))
 }
 
 /// A message taken off a queue, to be returned. (A parcel is large: it stays here until it is done

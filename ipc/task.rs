@@ -76,13 +76,31 @@ pub(super) fn elapsed_ms(since: u32) -> u64 {
 
 /// Reads as many bytes as there are in `bytes` from the user address `from`.
 ///
-/// Where they are to be; `UserSliceReader::read` would copy them there. May sleep. `EFAULT`.
-pub(super) fn read_user<const N: usize>(bytes: &mut [u8; N], from: UserPtr) -> Result {
-    // SAFETY: There are `N` bytes to be written to, and any address may be read from: the function
+/// Where they are to be, and without looking up what kind of object `bytes` is in, as
+/// [`UserSliceReader`](kernel::uaccess::UserSliceReader) does. May sleep. `EFAULT`.
+pub(super) fn read_user(bytes: &mut [u8], from: UserPtr) -> Result {
+    // CAST: widens.
+    let len = bytes.len() as c_ulong;
+    // SAFETY: There are `len` bytes to be written to, and any address may be read from: the function
     // checks that it is userspace's.
-    let left = unsafe {
-        bindings::_copy_from_user(bytes.as_mut_ptr().cast(), from.as_const_ptr(), N as c_ulong)
-    };
+    let left =
+        unsafe { bindings::_copy_from_user(bytes.as_mut_ptr().cast(), from.as_const_ptr(), len) };
+    if left == 0 {
+        Ok(())
+    } else {
+        Err(EFAULT)
+    }
+}
+
+/// Writes `bytes` to the user address `to`, like [`read_user`].
+///
+/// May sleep. `EFAULT`.
+pub(super) fn write_user(to: UserPtr, bytes: &[u8]) -> Result {
+    // CAST: widens.
+    let len = bytes.len() as c_ulong;
+    // SAFETY: There are `len` bytes to be read, and any address may be written to: the function
+    // checks that it is userspace's.
+    let left = unsafe { bindings::_copy_to_user(to.as_mut_ptr(), bytes.as_ptr().cast(), len) };
     if left == 0 {
         Ok(())
     } else {

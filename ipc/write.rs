@@ -66,15 +66,7 @@ impl Commands {
     /// Reads `len` bytes from where the last command ended into the window.
     fn read(&mut self, len: usize) -> Result {
         let address = UserPtr::from_addr(self.address.wrapping_add(self.consumed));
-        // The usual length is told to the compiler: what has a known length need not be checked for
-        // whether it stays within the kernel's stack.
-        if len == WINDOW_LEN {
-            task::read_user(&mut self.window, address)?;
-        } else {
-            UserSlice::new(address, len)
-                .reader()
-                .read_slice(self.window.get_mut(..len).ok_or(EINVAL)?)?;
-        }
+        task::read_user(self.window.get_mut(..len).ok_or(EINVAL)?, address)?;
         (self.from, self.to) = (0, len);
         Ok(())
     }
