@@ -146,7 +146,8 @@ impl<W, S: Storage> Arena<W, S> {
     /// Creates a queue in a slot set aside.
     pub(crate) fn new_queue_with(&mut self, ticket: Ticket) -> Queue {
         let sentinel = self.take_slot(ticket);
-        let Position { generation, .. } = self.fill(sentinel, Content::Sentinel, sentinel, sentinel);
+        let Position { generation, .. } =
+            self.fill(sentinel, Content::Sentinel, sentinel, sentinel);
         Queue {
             sentinel,
             generation,

@@ -10,7 +10,10 @@ use kernel::{
     new_condvar, new_spinlock,
     prelude::*,
     rbtree::{RBTree, RBTreeNodeReservation},
-    sync::{aref::ARef, atomic::Relaxed, poll::PollTable, Arc, ArcBorrow, CondVar, SpinLock, SpinLockGuard},
+    sync::{
+        aref::ARef, atomic::Relaxed, poll::PollTable, Arc, ArcBorrow, CondVar, SpinLock,
+        SpinLockGuard,
+    },
     task::{Pid, Task},
     uaccess::{UserPtr, UserSlice},
 };

@@ -139,7 +139,7 @@ run_test()
 	fi
 
 	case_lines </tmp/.output >/tmp/.cases
-	check_memory "$memory_loaded"
+	check_memory "${memory_loaded-}"
 	plan=$(sed -n 's/^plan //p' /tmp/.cases | tail -n 1)
 	ran=$(grep -c -v '^plan ' /tmp/.cases)
 	failures=$(grep -c '^not ' /tmp/.cases)
@@ -189,7 +189,7 @@ unload()
 	fi
 	check_leaks
 	rmmod rust_ipc || return
-	check_memory "$memory_unloaded"
+	check_memory "${memory_unloaded-}"
 	check_leaks
 }
 
