@@ -491,6 +491,8 @@ TEST_F(ipc, vm_flags)
 	EXPECT_NE(NULL, strstr(flags, " dc"));
 	EXPECT_EQ(NULL, strstr(flags, " wr"));
 	EXPECT_EQ(NULL, strstr(flags, " mw"));
+	/* The C driver's areas are part of core dumps. */
+	EXPECT_EQ(oracle(), !strstr(flags, " dd"));
 	if (!oracle()) {
 		EXPECT_NE(NULL, strstr(flags, " de"));
 	}
