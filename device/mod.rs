@@ -203,7 +203,8 @@ unsafe extern "C" fn ioctl(
     command: c_uint,
     argument: c_ulong,
 ) -> c_long {
-    // SAFETY: The VFS calls this for an open file, which it holds meanwhile.
+    // SAFETY: The VFS calls this for an open file. It is not released before this returns, also if
+    // its last descriptor is closed here: that is left to task work.
     let process = unsafe { process_of(file) };
     // SAFETY: As above; there is no `fdget_pos` section in an ioctl.
     let nonblocking = unsafe { File::from_raw_file(file) }.flags() & file::flags::O_NONBLOCK != 0;

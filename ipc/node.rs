@@ -151,8 +151,11 @@ impl Node {
         if let Some(queue) = queue {
             inner.queues.free_queue(queue);
         }
-        let entry = inner.nodes.remove_node(&self.ptr);
-        if entry.is_some() {
+        // Another node of that address may have come after this one went.
+        let is_there = |node: &Arc<Node>| core::ptr::eq(&**node, self);
+        let mut entry = None;
+        if inner.nodes.get(&self.ptr).is_some_and(is_there) {
+            entry = inner.nodes.remove_node(&self.ptr);
             inner.node_count -= 1;
             trace::NodeGone::trace(|| trace::NodeGone {
                 tgid: self.owner.tgid,
@@ -407,18 +410,20 @@ impl Node {
     /// another cookie, no count changes.
     ///
     /// That the node was looked up counts as a weak reference that goes now: the owner may find
-    /// something to read, if only that nothing is new.
-    pub(super) fn acknowledge(&self, cookie: u64, strength: Strength) {
-        let mut inner = self.owner.inner.lock();
-        let state = self.state.access_mut(&mut inner);
+    /// something to read, if only that nothing is new. What is returned is to be finished with after
+    /// unlocking.
+    pub(super) fn acknowledge(
+        &self,
+        inner: &mut process::Inner,
+        cookie: u64,
+        strength: Strength,
+    ) -> [Settled; 2] {
+        let state = self.state.access_mut(inner);
         let mut settled = Settled::default();
         if self.cookie == cookie && state.counts.acknowledge(strength) {
-            settled = self.settle(&mut inner, strength);
+            settled = self.settle(inner, strength);
         }
-        let looked_up = self.settle(&mut inner, Strength::Weak);
-        drop(inner);
-        settled.finish();
-        looked_up.finish();
+        [settled, self.settle(inner, Strength::Weak)]
     }
 
     /// A reference of a kind went: does the owner have to be told, or has the node served its time?

@@ -22,7 +22,7 @@ use super::{
     death::Death,
     freeze::{self, Freeze, Frozen},
     handle::{self, Room, Table},
-    node::Hold,
+    node::{Hold, Settled},
     registry,
     stats::{self, Counts, ProcessCount},
     task,
@@ -134,6 +134,17 @@ pub(super) struct Inner {
 }
 
 impl Inner {
+    /// Why no message is queued here any more, if so.
+    pub(super) fn gone(&self) -> Option<transaction::Failure> {
+        if self.is_dead {
+            Some(transaction::Failure::died())
+        } else if self.is_unmapped {
+            Some(transaction::Failure::unmapped())
+        } else {
+            None
+        }
+    }
+
     /// Takes the thread that has waited least.
     pub(super) fn pop_waiting(&mut self) -> Option<Arc<Thread>> {
         match self.queues.pop_front(self.waiting)? {
@@ -523,10 +534,15 @@ impl Process {
 
     /// `BC_ACQUIRE_DONE` and `BC_INCREFS_DONE`. What names no node of the process changes nothing.
     pub(super) fn acknowledge(&self, ptr: u64, cookie: u64, strength: Strength) {
-        let node = self.inner.lock().nodes.get(&ptr).cloned();
-        if let Some(node) = node {
-            node.acknowledge(cookie, strength);
-        }
+        // Locked all the time: nothing else keeps the node in the tree, and another one of that
+        // address out of it.
+        let mut inner = self.inner.lock();
+        let Some(node) = inner.nodes.get(&ptr).cloned() else {
+            return;
+        };
+        let settled = node.acknowledge(&mut inner, cookie, strength);
+        drop(inner);
+        settled.into_iter().for_each(Settled::finish);
     }
 
     /// `poll()`: registers the poller, and says whether the current thread has something to read.

@@ -61,6 +61,11 @@ impl Failure {
         }
     }
 
+    /// The receiver has no area, or no longer.
+    pub(super) fn unmapped() -> Self {
+        Failure::dead(ESRCH)
+    }
+
     /// The receiver takes no calls now.
     pub(super) fn frozen() -> Self {
         Failure {
@@ -87,7 +92,7 @@ impl Failure {
 impl From<vma::AllocError> for Failure {
     fn from(error: vma::AllocError) -> Self {
         match error {
-            vma::AllocError::Unmapped => Failure::dead(ESRCH),
+            vma::AllocError::Unmapped => Failure::unmapped(),
             vma::AllocError::NoSpace => Failure::failed(ENOSPC),
             vma::AllocError::NoMemory => Failure::failed(ENOMEM),
             vma::AllocError::Invalid => Failure::failed(EINVAL),

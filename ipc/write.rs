@@ -34,7 +34,8 @@ use crate::{
 /// at once (`BC_FREE_BUFFER` with `BC_REPLY` or `BC_TRANSACTION`). Each byte costs, as it is zeroed.
 const WINDOW_LEN: usize = 80;
 
-/// Takes commands out of a write buffer in userspace, reading each byte of it once.
+/// Takes commands out of a write buffer in userspace. What is decoded, counted and consumed is what
+/// was read last.
 struct Commands {
     /// User address of the buffer.
     address: usize,
@@ -581,11 +582,16 @@ fn enqueue_reply(
         Ok(locked) => locked,
         Err(error) => return Err((error.into(), reply)),
     };
-    if from.is_dead() || inner.is_unmapped {
+    let gone = if from.is_dead() {
+        Some(Failure::died())
+    } else {
+        inner.gone()
+    };
+    if let Some(failure) = gone {
         inner.queues.release(ticket);
         drop(inner);
         drop(parcel);
-        return Err((Failure::died(), reply));
+        return Err((failure, reply));
     }
     reply.note_queued(from.id);
     reply.attach(&mut inner, parcel);
@@ -620,16 +626,15 @@ fn enqueue(node: &Node, transaction: Arc<Transaction>, parcel: Parcel) -> Result
         inner.frozen.refused_call |= is_call;
         inner.frozen.kept_one_way |= !is_call;
     }
-    let is_refused = is_frozen && is_call;
-    if inner.is_dead || inner.is_unmapped || is_refused {
+    let refused = if is_frozen && is_call {
+        Some(Failure::frozen())
+    } else {
+        inner.gone()
+    };
+    if let Some(failure) = refused {
         inner.queues.release(ticket);
         drop(inner);
         drop(parcel);
-        let failure = if is_refused {
-            Failure::frozen()
-        } else {
-            Failure::died()
-        };
         return Err((failure, transaction));
     }
     transaction.attach(&mut inner, parcel);

@@ -302,6 +302,8 @@ TEST_F(target, sender_dies)
 struct counts_race {
 	int stop;
 	volatile long rounds;
+	int nodes;			/* whose addresses go round */
+	int leaves;			/* now and then */
 	struct parcel parcel;
 };
 
@@ -331,10 +333,10 @@ static long do_forget(struct peer *p, void *arg)
 }
 
 /*
- * Sends nodes, and leaves before it has heard of their counts; the last counts
- * go at the same time.
+ * Sends nodes, and may leave before it has heard of their counts; the last
+ * counts go at the same time.
  */
-static long do_send_and_leave(struct peer *p, void *arg)
+static long do_send_nodes(struct peer *p, void *arg)
 {
 	struct counts_race *r = arg;
 	struct flat_binder_object *o = (void *)r->parcel.data;
@@ -349,13 +351,13 @@ static long do_send_and_leave(struct peer *p, void *arg)
 	long ret;
 
 	for (n = 0; !__atomic_load_n(&r->stop, __ATOMIC_RELAXED); n++) {
-		o->binder = 0x1000 + n % 32 * 8;
+		o->binder = 0x1000 + n % r->nodes * 8;
 		bc(p, BC_TRANSACTION);
 		put(p, &tr, sizeof(tr));
 		ret = own_submit(p);
 		if (ret)
 			return ret;
-		if (n % 4 == 3 && ioctl(p->fd, BINDER_THREAD_EXIT, NULL))
+		if (r->leaves && n % 4 == 3 && ioctl(p->fd, BINDER_THREAD_EXIT, NULL))
 			return -errno;
 		r->rounds++;
 	}
@@ -387,23 +389,71 @@ static long do_acknowledge(struct peer *p, void *arg)
 	return 0;
 }
 
+/* Acknowledges what it may be told of or not. */
+static long do_acknowledge_early(struct peer *p, void *arg)
+{
+	struct counts_race *r = arg;
+
+	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED)) {
+		__u32 n;
+		long ret;
+
+		for (n = 0; n < 32; n++) {
+			bc_node(p, n % 2 ? BC_INCREFS_DONE : BC_ACQUIRE_DONE,
+				0x1000 + n / 2 % r->nodes * 8, 0x1000);
+		}
+		ret = own_submit(p);
+		if (ret)
+			return ret;
+		r->rounds++;
+	}
+	return 0;
+}
+
+FIXTURE(counts) {
+	struct peer *server, *owner;
+};
+
+FIXTURE_VARIANT(counts) {
+	int nodes, leaves;
+	long (*functions[2])(struct peer *, void *);	/* beside one that answers */
+};
+
 /*
  * Counts of nodes that a thread was to hear of, while it leaves and the last
- * reference goes (CVE-2020-0423). Nothing is lost of them, either: in the end
- * all nodes are gone. (The C driver loses what the thread was to hear.)
+ * reference goes (CVE-2020-0423). (The C driver loses what the thread was to
+ * hear.)
  */
-TEST_F(ipc, counts_beside_threads_that_leave)
+FIXTURE_VARIANT_ADD(counts, threads_leave) { 32, 1, { do_send_nodes, do_send_nodes } };
+
+/* A node goes while it is being acknowledged, and another of its address comes. */
+FIXTURE_VARIANT_ADD(counts, successors) { 1, 0, { do_send_nodes, do_acknowledge_early } };
+
+FIXTURE_SETUP(counts)
 {
-	struct peer *server = manager("server"), *owner = member("owner");
-	struct peer *threads[4] = { server, owner };
+	this_test = _metadata;
+	self->server = manager("server");
+	self->owner = member("owner");
+}
+
+FIXTURE_TEARDOWN(counts)
+{
+	ipc_teardown(_metadata, NULL, NULL);
+}
+
+/* Nothing is lost of them: in the end all nodes are gone. */
+TEST_F(counts, race)
+{
+	struct peer *server = self->server, *owner = self->owner;
+	struct peer *threads[4] = {
+		server, owner, new_thread(owner, "thread"), new_thread(owner, "another thread"),
+	};
 	long (*functions[4])(struct peer *, void *) = {
-		do_forget, do_acknowledge, do_send_and_leave, do_send_and_leave
+		do_forget, do_acknowledge, variant->functions[0], variant->functions[1],
 	};
 	struct counts_race *r[4];
 	int i;
 
-	threads[2] = new_thread(owner, "thread");
-	threads[3] = new_thread(owner, "another thread");
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, peer_syscall(threads[i], SYS_fcntl, threads[i]->fd, F_SETFL,
 					  O_NONBLOCK));
@@ -411,7 +461,9 @@ TEST_F(ipc, counts_beside_threads_that_leave)
 	for (i = 3; i >= 0; i--) {
 		r[i] = arena_alloc(sizeof(*r[i]));
 		memset(r[i], 0, sizeof(*r[i]));
-		add_binder(&r[i]->parcel, 0, 1);
+		r[i]->nodes = variant->nodes;
+		r[i]->leaves = variant->leaves;
+		add_binder(&r[i]->parcel, 0, 0x1000);
 		peer_start(threads[i], functions[i], r[i]);
 	}
 	/* What the owner hears of it all depends on who is faster. */
