@@ -54,7 +54,7 @@ judge()
 	[ $bad -gt 0 ] && word=FAIL
 	printf '%-4s %-32s %s (%d.%02d s)\n' $word "$1" "$text" $(($2 / 100)) $(($2 % 100))
 	sed -n 's/^skip /       skipped: /p' /tmp/.cases
-	[ $bad -gt 0 ] || return
+	[ $bad -gt 0 ] || return 0
 	sed -n 's/^not /       failed: /p' /tmp/.cases
 	sed 's/^/       /' /tmp/.trouble
 	if [ -s /tmp/.output ]; then
