@@ -155,6 +155,9 @@ run_test()
 	else
 		[ "$ran" = "${plan:-none}" ] ||
 			echo "it planned ${plan:-no} test cases and ran $ran" >>/tmp/.trouble
+		if [ "$ran" = 0 ] && [ $status != 4 ]; then
+			echo "it had nothing to run" >>/tmp/.trouble
+		fi
 		if [ "$failures" = 0 ] && [ $status != 0 ] && [ $status != 4 ] && [ ! -s /tmp/.trouble ]; then
 			echo "exit status $status, though no test case failed" >>/tmp/.trouble
 		fi
