@@ -50,6 +50,14 @@ pub(crate) struct Queue {
     generation: u32,
 }
 
+impl Queue {
+    /// No queue of any [`Arena`]: reads as empty, and takes nothing in.
+    pub(crate) const NONE: Self = Self {
+        sentinel: NONE,
+        generation: 0,
+    };
+}
+
 /// The place of an item in a queue of an [`Arena`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Position {

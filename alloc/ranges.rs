@@ -228,6 +228,11 @@ pub(crate) struct Ranges<B, S: Storage = Heap> {
     has_spam: bool,
 }
 
+/// What one-way buffers may use of an area of `len_bytes`, in bytes.
+pub(crate) fn one_way_bytes(len_bytes: usize) -> usize {
+    granules(len_bytes).map_or(0, |len| bytes(len / 2))
+}
+
 impl<B, S: Storage> Ranges<B, S> {
     /// Creates the ranges of an area of `len_bytes` with pages of `page_bytes`, all of it free.
     ///

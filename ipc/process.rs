@@ -70,6 +70,9 @@ pub(super) struct Pool {
     pub(super) ready: usize,
 }
 
+/// Queues of a process's own.
+pub(super) const QUEUES: usize = 3;
+
 /// Who is to be woken once nothing is locked.
 #[must_use = "somebody has to be woken"]
 #[derive(Default)]
@@ -105,6 +108,7 @@ pub(super) struct Inner {
     pub(super) node_count: usize,
     /// What threads that are gone have counted.
     pub(super) past_counts: Option<Arc<Counts>>,
+    /// Memory for them comes with the first thread.
     pub(super) queues: Queues,
     /// Work that any available thread may take.
     pub(super) todo: Queue,
@@ -143,6 +147,18 @@ impl Inner {
         } else {
             None
         }
+    }
+
+    /// Makes the process's own queues, unless it has them. To be called with [`QUEUES`] free places.
+    ///
+    /// `ENOMEM`.
+    pub(super) fn make_queues(&mut self) -> Result {
+        for queue in [&mut self.todo, &mut self.delivered, &mut self.waiting] {
+            if *queue == Queue::NONE {
+                *queue = self.queues.new_queue().ok_or(ENOMEM)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes the thread that has waited least.
@@ -291,11 +307,6 @@ impl Process {
         let mm: &Mm = current.mm().ok_or(EINVAL)?;
         let tgid = current.tgid();
         let area = Area::new(context.lru.clone(), mm.into(), tgid, context.max_area_bytes)?;
-        let mut queues = Queues::new();
-        queues.provide(queue::new_chunk(GFP_KERNEL_ACCOUNT)?);
-        let todo = queues.new_queue().ok_or(ENOMEM)?;
-        let delivered = queues.new_queue().ok_or(ENOMEM)?;
-        let waiting = queues.new_queue().ok_or(ENOMEM)?;
         let inner = Inner {
             is_dead: false,
             is_unmapped: false,
@@ -305,10 +316,10 @@ impl Process {
             nodes: RBTree::new(),
             node_count: 0,
             past_counts: None,
-            queues,
-            todo,
-            delivered,
-            waiting,
+            queues: Queues::new(),
+            todo: Queue::NONE,
+            delivered: Queue::NONE,
+            waiting: Queue::NONE,
             blanks: Blanks::default(),
             outstanding: 0,
             frozen: Frozen::default(),

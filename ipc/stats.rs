@@ -7,7 +7,7 @@
 //! Objects are counted when they come and go, which allocates anyway.
 
 // The kernel crate's atomics are calls into C. These are plain loads and stores, and order nothing.
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use kernel::{
     seq_file::SeqFile,
@@ -21,18 +21,21 @@ use crate::{
     watch::trace,
 };
 
-/// Commands and returns are told apart by their numbers, the lowest 8 bits of their codes. As many
-/// as there are places for are counted.
-const NUMBERS: usize = 24;
+/// Commands are told apart by their numbers, the lowest 8 bits of their codes. As many as there are
+/// places for are counted.
+const COMMAND_NUMBERS: usize = 22;
 
-/// How often each command was carried out, and each return given.
+/// The same of returns.
+const RETURN_NUMBERS: usize = 23;
+
+/// How often each command was carried out, and each return given. Comes round after 2^32.
 pub(super) struct Counts {
-    commands: [AtomicU64; NUMBERS],
-    returns: [AtomicU64; NUMBERS],
+    commands: [AtomicU32; COMMAND_NUMBERS],
+    returns: [AtomicU32; RETURN_NUMBERS],
 }
 
 /// Adds to a counter that nobody else writes to.
-fn add(counters: &[AtomicU64; NUMBERS], code: u32, count: u64) {
+fn add(counters: &[AtomicU32], code: u32, count: u32) {
     // CAST: masked to 8 bits.
     if let Some(counter) = counters.get((code & 0xff) as usize) {
         counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
@@ -42,8 +45,8 @@ fn add(counters: &[AtomicU64; NUMBERS], code: u32, count: u64) {
 impl Counts {
     pub(super) const fn new() -> Self {
         Counts {
-            commands: [const { AtomicU64::new(0) }; NUMBERS],
-            returns: [const { AtomicU64::new(0) }; NUMBERS],
+            commands: [const { AtomicU32::new(0) }; COMMAND_NUMBERS],
+            returns: [const { AtomicU32::new(0) }; RETURN_NUMBERS],
         }
     }
 
@@ -74,29 +77,29 @@ impl Counts {
 
 /// What processes that are gone have counted.
 static PAST: SharedCounts = SharedCounts {
-    commands: [const { Atomic::new(0) }; NUMBERS],
-    returns: [const { Atomic::new(0) }; NUMBERS],
+    commands: [const { Atomic::new(0) }; COMMAND_NUMBERS],
+    returns: [const { Atomic::new(0) }; RETURN_NUMBERS],
 };
 
 struct SharedCounts {
-    commands: [Atomic<u64>; NUMBERS],
-    returns: [Atomic<u64>; NUMBERS],
+    commands: [Atomic<u64>; COMMAND_NUMBERS],
+    returns: [Atomic<u64>; RETURN_NUMBERS],
 }
 
 /// A process is gone, whose threads have counted this.
 pub(super) fn keep(past: &Counts) {
     for (shared, counter) in PAST.commands.iter().zip(&past.commands) {
-        shared.add(counter.load(Relaxed), sync::atomic::Relaxed);
+        shared.add(counter.load(Relaxed).into(), sync::atomic::Relaxed);
     }
     for (shared, counter) in PAST.returns.iter().zip(&past.returns) {
-        shared.add(counter.load(Relaxed), sync::atomic::Relaxed);
+        shared.add(counter.load(Relaxed).into(), sync::atomic::Relaxed);
     }
 }
 
 /// Sums of counts.
 pub(super) struct Totals {
-    commands: [u64; NUMBERS],
-    returns: [u64; NUMBERS],
+    commands: [u64; COMMAND_NUMBERS],
+    returns: [u64; RETURN_NUMBERS],
 }
 
 impl Totals {
@@ -123,8 +126,8 @@ impl Totals {
     /// Of a process, its threads that are gone included.
     pub(super) fn of_process(process: &Process) -> Self {
         let mut totals = Totals {
-            commands: [0; NUMBERS],
-            returns: [0; NUMBERS],
+            commands: [0; COMMAND_NUMBERS],
+            returns: [0; RETURN_NUMBERS],
         };
         totals.add_process(process);
         totals
@@ -144,10 +147,10 @@ impl Totals {
 
     fn add(&mut self, counts: &Counts) {
         for (total, counter) in self.commands.iter_mut().zip(&counts.commands) {
-            *total = total.wrapping_add(counter.load(Relaxed));
+            *total = total.wrapping_add(counter.load(Relaxed).into());
         }
         for (total, counter) in self.returns.iter_mut().zip(&counts.returns) {
-            *total = total.wrapping_add(counter.load(Relaxed));
+            *total = total.wrapping_add(counter.load(Relaxed).into());
         }
     }
 
@@ -284,7 +287,7 @@ impl<'a> Output<'a> {
 }
 
 /// Names of the commands, by their numbers.
-const COMMANDS: [&str; NUMBERS] = [
+const COMMANDS: [&str; COMMAND_NUMBERS] = [
     "BC_TRANSACTION",
     "BC_REPLY",
     "",
@@ -307,12 +310,10 @@ const COMMANDS: [&str; NUMBERS] = [
     "BC_REQUEST_FREEZE_NOTIFICATION",
     "BC_CLEAR_FREEZE_NOTIFICATION",
     "BC_FREEZE_NOTIFICATION_DONE",
-    "",
-    "",
 ];
 
 /// Names of the returns, by their numbers. (`BR_TRANSACTION_SEC_CTX` has that of `BR_TRANSACTION`.)
-const RETURNS: [&str; NUMBERS] = [
+const RETURNS: [&str; RETURN_NUMBERS] = [
     "BR_ERROR",
     "",
     "BR_TRANSACTION",
@@ -336,7 +337,6 @@ const RETURNS: [&str; NUMBERS] = [
     "BR_TRANSACTION_PENDING_FROZEN",
     "BR_FROZEN_BINDER",
     "BR_CLEAR_FREEZE_NOTIFICATION_DONE",
-    "",
 ];
 
 /// The name of a return.

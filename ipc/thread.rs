@@ -132,7 +132,8 @@ impl Thread {
     pub(super) fn create(process: Arc<Process>, id: Pid) -> Result<Arc<Self>> {
         let memory = UniqueArc::new_uninit(GFP_KERNEL_ACCOUNT)?;
         let counts = Arc::new(Counts::new(), GFP_KERNEL_ACCOUNT)?;
-        let mut inner = process.lock_with_entries(ENTRIES)?;
+        let mut inner = process.lock_with_entries(ENTRIES + process::QUEUES)?;
+        inner.make_queues()?;
         let queues = &mut inner.queues;
         let Some(todo) = queues.new_queue() else {
             return Err(ENOMEM);

@@ -5,6 +5,7 @@
 use core::{marker::PhantomData, ops::Range};
 
 use kernel::{
+    alloc::Flags,
     bindings,
     mm::Mm,
     page::{Page, PAGE_MASK, PAGE_SIZE},
@@ -15,7 +16,7 @@ use kernel::{
 };
 
 use super::{
-    backing::{Backing, Claim, BATCH},
+    backing::{Backing, Claim, Table, BATCH},
     filled::Filled,
     ops::VmOps,
     page::{self, PageList, Removed},
@@ -68,7 +69,7 @@ pub(crate) struct Info {
 const AT_ONCE_BYTES: usize = BATCH * PAGE_SIZE;
 
 struct Inner<B> {
-    /// [`None`] until the area is mapped.
+    /// [`None`] until the area is used.
     ranges: Option<Ranges<B>>,
     /// Nothing is received any more: pages are not kept.
     is_drained: bool,
@@ -197,27 +198,19 @@ impl<B: Send + 'static> Area<B> {
         }
         let len = addresses.end.saturating_sub(addresses.start);
         let len = len.min(self.max_bytes).min(ranges::MAX_BYTES) & PAGE_MASK;
+        if len == 0 {
+            return Err(EINVAL);
+        }
         let memcg = Memcg::of(mm);
         self.backing.lru.prepare(memcg.as_ref())?;
-        let (chunk, slots) = Memcg::charge(memcg.as_ref(), || -> Result<_> {
-            let chunk = ranges::Chunk::new(GFP_KERNEL_ACCOUNT)?;
-            let count = len / PAGE_SIZE;
-            let mut slots = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
-            for _ in 0..count {
-                slots.push(Slot::new(), GFP_KERNEL_ACCOUNT)?;
-            }
-            Ok((chunk, slots))
-        })?;
-        let ranges = Ranges::new(len, PAGE_SIZE, chunk).map_err(|_| EINVAL)?;
         let claim = Claim {
             start: addresses.start,
-            slots,
+            len,
             memcg,
         };
         if !self.backing.claim.populate(claim) {
             return Err(EBUSY);
         }
-        self.inner.lock().ranges = Some(ranges);
         Ok(self.backing.clone())
     }
 
@@ -236,7 +229,10 @@ impl<B: Send + 'static> Area<B> {
         kind: Kind,
         clear_on_free: bool,
     ) -> Result<Buffer<B>, AllocError> {
-        let claim = self.backing.mapped().ok_or(AllocError::Unmapped)?;
+        let table = match self.backing.in_use() {
+            Some(table) => table,
+            None => self.start_using()?,
+        };
         let mut is_complete = true;
         let mut is_spam = false;
         let handle = loop {
@@ -252,11 +248,11 @@ impl<B: Send + 'static> Area<B> {
                     }
                     let inside = inside(&handle);
                     // Others may use the pages at the ends as soon as the area is unlocked.
-                    for slot in outside(claim, &new_pages, &inside) {
+                    for slot in outside(table, &new_pages, &inside) {
                         is_complete &= slot.acquire();
                     }
                     drop(inner);
-                    for slot in claim.slots(inside) {
+                    for slot in table.slots(inside) {
                         is_complete &= slot.acquire();
                     }
                     break handle;
@@ -266,7 +262,7 @@ impl<B: Send + 'static> Area<B> {
                 Err(ranges::Error::NeedsMemory) => (),
             }
             drop(inner);
-            self.grow(claim)?;
+            self.grow()?;
         };
         let (start, len) = (handle.start_bytes(), handle.len_bytes());
         let mut buffer = Buffer {
@@ -278,24 +274,58 @@ impl<B: Send + 'static> Area<B> {
             has_pending: false,
             is_spam,
         };
-        if !is_complete || !buffer.has_edges(claim) {
-            buffer.populate(claim)?;
+        if !is_complete || !buffer.has_edges(table) {
+            buffer.populate(table)?;
         }
         Ok(buffer)
     }
 
-    /// Gives the ranges memory for more buffers.
-    fn grow(&self, claim: &Claim) -> Result<(), AllocError> {
-        // Charged to the owner if its cgroup has room: not with reclaim, as nothing keeps that from
-        // the OOM killer. Otherwise to the sender, whose own limits then apply.
-        let account = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
-        let chunk = Memcg::charge(claim.memcg.as_ref(), || {
-            ranges::Chunk::new(GFP_NOWAIT | account | __GFP_NOWARN)
-        });
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            Err(_) => ranges::Chunk::new(GFP_KERNEL_ACCOUNT).map_err(|_| AllocError::NoMemory)?,
+    /// Makes what the first buffer needs, unless another sender was faster. An area that nobody has
+    /// sent anything to has neither ranges nor a table.
+    ///
+    /// May sleep.
+    #[cold]
+    fn start_using(&self) -> Result<&Table, AllocError> {
+        let claim = self.backing.mapped().ok_or(AllocError::Unmapped)?;
+        let (chunk, table) = self.charge(|flags| -> Result<_> {
+            let chunk = ranges::Chunk::new(flags)?;
+            Ok((
+                chunk,
+                Table::new(claim.start, claim.len / PAGE_SIZE, flags)?,
+            ))
+        })?;
+        let ranges =
+            Ranges::new(claim.len, PAGE_SIZE, chunk).map_err(|_| AllocError::Invalid)?;
+        let mut inner = self.inner.lock();
+        let unused = if inner.ranges.is_none() && !inner.is_drained {
+            inner.ranges = Some(ranges);
+            self.backing.table.populate(table);
+            None
+        } else {
+            Some((ranges, table))
         };
+        // Not with the lock held.
+        drop(inner);
+        drop(unused);
+        self.backing.in_use().ok_or(AllocError::Unmapped)
+    }
+
+    /// Allocates with `f` what the area needs for buffers.
+    ///
+    /// Charged to the owner if its cgroup has room: not with reclaim, as nothing keeps that from
+    /// the OOM killer. Otherwise to the sender, whose own limits then apply. May sleep.
+    fn charge<T, E>(&self, f: impl Fn(Flags) -> Result<T, E>) -> Result<T, AllocError> {
+        let claim = self.backing.claim.as_ref().ok_or(AllocError::Unmapped)?;
+        let account = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
+        let flags = GFP_NOWAIT | account | __GFP_NOWARN;
+        Memcg::charge(claim.memcg.as_ref(), || f(flags))
+            .or_else(|_| f(GFP_KERNEL_ACCOUNT))
+            .map_err(|_| AllocError::NoMemory)
+    }
+
+    /// Gives the ranges memory for more buffers.
+    fn grow(&self) -> Result<(), AllocError> {
+        let chunk = self.charge(ranges::Chunk::new)?;
         let mut inner = self.inner.lock();
         let spare = match inner.ranges.as_mut() {
             Some(ranges) if ranges.needs_memory() => {
@@ -315,11 +345,11 @@ impl<B: Send + 'static> Area<B> {
     ///
     /// May sleep if the buffer is to be cleared.
     pub(crate) fn take(&self, address: u64) -> Option<B> {
-        let claim = self.backing.claim.as_ref()?;
-        let offset = usize::try_from(address).ok()?.checked_sub(claim.start)?;
+        let table = self.backing.table.as_ref()?;
+        let offset = usize::try_from(address).ok()?.checked_sub(table.start)?;
         let mut inner = self.inner.lock();
         let taken = inner.ranges.as_mut()?.take(offset, AT_ONCE_BYTES)?;
-        self.finish(claim, inner, taken)
+        self.finish(table, inner, taken)
     }
 
     /// Where in the area the user address `address` is, in bytes.
@@ -343,14 +373,14 @@ impl<B: Send + 'static> Area<B> {
     ///
     /// May sleep.
     pub(crate) fn drain(&self, mut f: impl FnMut(B)) {
-        let Some(claim) = self.backing.claim.as_ref() else {
-            self.inner.lock().is_drained = true;
+        // From now on there is no first use, either.
+        self.inner.lock().is_drained = true;
+        let Some(table) = self.backing.table.as_ref() else {
             return;
         };
         let mut from = 0;
         loop {
             let mut inner = self.inner.lock();
-            inner.is_drained = true;
             let taken = inner
                 .ranges
                 .as_mut()
@@ -360,17 +390,17 @@ impl<B: Send + 'static> Area<B> {
             };
             from = start;
             self.trace_free(start);
-            if let Some(payload) = self.finish(claim, inner, taken) {
+            if let Some(payload) = self.finish(table, inner, taken) {
                 f(payload);
             }
         }
-        self.evict(claim, Slot::evict);
+        self.evict(table, Slot::evict);
     }
 
     /// Completes [`Ranges::take`], and unlocks.
     fn finish(
         &self,
-        claim: &Claim,
+        table: &Table,
         inner: SpinLockGuard<'_, Inner<B>>,
         taken: Taken<B>,
     ) -> Option<B> {
@@ -381,7 +411,7 @@ impl<B: Send + 'static> Area<B> {
             } => {
                 // SAFETY: No live range touches these pages, as `take` says, and whatever range
                 // did has no `Handle`.
-                let unused = unsafe { self.idle(&inner, claim.slots(idle_pages).iter()) };
+                let unused = unsafe { self.idle(&inner, table.slots(idle_pages).iter()) };
                 drop(inner);
                 drop(unused);
                 Some(payload)
@@ -389,9 +419,9 @@ impl<B: Send + 'static> Area<B> {
             Taken::Claimed { payload, handle } => {
                 drop(inner);
                 if handle.clear_on_free() {
-                    clear(claim, &handle);
+                    clear(table, &handle);
                 }
-                self.release(claim, handle);
+                self.release(table, handle);
                 Some(payload)
             }
         }
@@ -400,25 +430,25 @@ impl<B: Send + 'static> Area<B> {
     /// Frees the range of a buffer that is not delivered.
     #[cold]
     fn give_back(&self, handle: Handle) {
-        let Some(claim) = self.backing.claim.as_ref() else {
+        let Some(table) = self.backing.table.as_ref() else {
             return;
         };
         self.trace_free(handle.start_bytes());
         if handle.clear_on_free() {
-            clear(claim, &handle);
+            clear(table, &handle);
         }
-        self.release(claim, handle);
+        self.release(table, handle);
     }
 
     /// Frees a range that is reserved or claimed.
-    fn release(&self, claim: &Claim, handle: Handle) {
+    fn release(&self, table: &Table, handle: Handle) {
         // The pages that only this range covers fall idle first, if they are many, so that the area
         // is not locked for long.
         let mut inside = inside(&handle);
         if inside.len() <= BATCH {
             inside = 0..0;
         }
-        for slots in claim.slots(inside.clone()).chunks(BATCH) {
+        for slots in table.slots(inside.clone()).chunks(BATCH) {
             let inner = self.inner.lock();
             // SAFETY: Only this range covers these pages, and its `Handle` is not used any more.
             let unused = unsafe { self.idle(&inner, slots.iter()) };
@@ -431,7 +461,7 @@ impl<B: Send + 'static> Area<B> {
         };
         let idle_pages = ranges.release(handle);
         // SAFETY: No live range touches these pages, as `Ranges::release` says.
-        let unused = unsafe { self.idle(&inner, outside(claim, &idle_pages, &inside)) };
+        let unused = unsafe { self.idle(&inner, outside(table, &idle_pages, &inside)) };
         drop(inner);
         drop(unused);
     }
@@ -459,8 +489,8 @@ impl<B: Send + 'static> Area<B> {
     }
 
     /// Takes out the pages that `take` yields, and frees them.
-    fn evict(&self, claim: &Claim, take: impl Fn(&Slot) -> Option<Removed>) {
-        for slots in claim.slots.chunks(BATCH) {
+    fn evict(&self, table: &Table, take: impl Fn(&Slot) -> Option<Removed>) {
+        for slots in table.all().chunks(BATCH) {
             let mut unused = PageList::new();
             let inner = self.inner.lock();
             for page in slots.iter().filter_map(&take) {
@@ -483,8 +513,19 @@ impl<B: Send + 'static> Area<B> {
         let Some(claim) = self.backing.claim.as_ref() else {
             return Info::default();
         };
-        let mut info = Info::default();
-        for word in claim.slots.iter().map(Slot::load) {
+        let mut info = Info {
+            size_bytes: claim.len,
+            oneway_free_bytes: ranges::one_way_bytes(claim.len),
+            ..Info::default()
+        };
+        if self.is_mapped() {
+            info.start = claim.start;
+        }
+        let Some(table) = self.backing.table.as_ref() else {
+            info.pages_absent = claim.len / PAGE_SIZE;
+            return info;
+        };
+        for word in table.all().iter().map(Slot::load) {
             match word.used() {
                 Use::Covered | Use::Pending if word.page().is_some() => info.pages_in_use += 1,
                 Use::Idle | Use::IdleAgain if word.page().is_some() => info.pages_idle += 1,
@@ -492,10 +533,6 @@ impl<B: Send + 'static> Area<B> {
             }
         }
         if let Some(ranges) = self.inner.lock().ranges.as_ref() {
-            if self.is_mapped() {
-                info.start = claim.start;
-            }
-            info.size_bytes = ranges.len_bytes();
             info.live_buffers = ranges.live();
             info.live_bytes = ranges.used_bytes();
             info.most_live_bytes = ranges.most_used_bytes();
@@ -510,9 +547,9 @@ impl<B: Send + 'static> PinnedDrop for Area<B> {
     fn drop(self: Pin<&mut Self>) {
         // There are no buffers: each has a reference. So no page is in use, but to those of messages
         // that nobody has freed.
-        if let Some(claim) = self.backing.claim.as_ref() {
+        if let Some(table) = self.backing.table.as_ref() {
             // SAFETY: As above: nobody fills or clears one.
-            self.evict(claim, |slot| match unsafe { slot.release(false) } {
+            self.evict(table, |slot| match unsafe { slot.release(false) } {
                 Released::Free(page) => Some(page),
                 Released::Done | Released::List(_) => None,
             });
@@ -594,14 +631,14 @@ impl<B: Send + 'static> Buffer<B> {
             self.zero_pending(gap);
         }
         let backing = &self.area.backing;
-        let claim = backing.mapped().ok_or(AllocError::Unmapped)?;
-        backing.with_vma(claim, |vma| {
+        let table = backing.in_use().ok_or(AllocError::Unmapped)?;
+        backing.with_vma(table, |vma| {
             let mut batch = [core::ptr::null_mut(); BATCH];
             let mut pages = self.pages();
-            while let Some(first) = pages.find(|index| pending(claim, *index).is_some()) {
+            while let Some(first) = pages.find(|index| pending(table, *index).is_some()) {
                 let mut count = 0;
                 for (entry, index) in batch.iter_mut().zip(first..pages.end) {
-                    let Some(page) = pending(claim, index) else {
+                    let Some(page) = pending(table, index) else {
                         break;
                     };
                     *entry = page;
@@ -610,8 +647,8 @@ impl<B: Send + 'static> Buffer<B> {
                 let batch = batch.get_mut(..count).unwrap_or(&mut []);
                 // SAFETY: These are `AreaPage`s of the table, which stay there as long as this
                 // buffer, which covers them.
-                let (inserted, result) = unsafe { backing.insert(claim, vma, first, batch) };
-                claim
+                let (inserted, result) = unsafe { backing.insert(table, vma, first, batch) };
+                table
                     .slots(first..first + inserted)
                     .iter()
                     .for_each(Slot::set_mapped);
@@ -642,10 +679,10 @@ impl<B: Send + 'static> Buffer<B> {
 
     /// Whether the first and the last page are there. They may have been in use before, and then
     /// another sender may still be about to install them.
-    fn has_edges(&self, claim: &Claim) -> bool {
+    fn has_edges(&self, table: &Table) -> bool {
         let pages = self.pages();
         let has_page = |index| {
-            let slot: Option<&Slot> = claim.slots.get(index);
+            let slot: Option<&Slot> = table.slot(index);
             slot.is_some_and(|slot| slot.load().page().is_some())
         };
         has_page(pages.start) && has_page(pages.end.saturating_sub(1))
@@ -653,18 +690,18 @@ impl<B: Send + 'static> Buffer<B> {
 
     /// Makes sure that all pages are there: those that others may cover, too, are installed, the
     /// others are pending.
-    fn populate(&mut self, claim: &Claim) -> Result<(), AllocError> {
+    fn populate(&mut self, table: &Table) -> Result<(), AllocError> {
         let end = self.start.saturating_add(self.len);
-        for (index, slot) in self.pages().zip(claim.slots(self.pages())) {
+        for (index, slot) in self.pages().zip(table.slots(self.pages())) {
             if slot.load().page().is_some() {
                 continue;
             }
             let backing = &self.area.backing;
             let page_start = index.saturating_mul(PAGE_SIZE);
             if page_start < self.start || page_start.saturating_add(PAGE_SIZE) > end {
-                Backing::install_zeroed(backing, claim, index)?;
+                Backing::install_zeroed(backing, table, index)?;
             } else {
-                let page = Backing::alloc(backing, claim, index, false)?;
+                let page = Backing::alloc(backing, index, false)?;
                 slot.put_pending(page).map_err(|_| AllocError::Invalid)?;
                 self.has_pending = true;
             }
@@ -685,9 +722,9 @@ impl<B: Send + 'static> Buffer<B> {
         }
         let (filled, gap) = self.filled.with(offset..end);
         self.zero_pending(gap);
-        let claim = self.area.backing.claim.as_ref().ok_or(EINVAL)?;
+        let table = self.area.backing.table.as_ref().ok_or(EINVAL)?;
         let handle = self.handle.as_ref().ok_or(EINVAL)?;
-        each_page(claim, handle, offset, len, |_, page, at, len| {
+        each_page(table, handle, offset, len, |_, page, at, len| {
             write(page, at, len)
         })?;
         self.filled = filled;
@@ -696,10 +733,10 @@ impl<B: Send + 'static> Buffer<B> {
 
     /// Zeroes `bytes` as far as they are in pages that never were anybody's.
     fn zero_pending(&self, bytes: Range<usize>) {
-        let Some(claim) = self
+        let Some(table) = self
             .area
             .backing
-            .claim
+            .table
             .as_ref()
             .filter(|_| self.has_pending)
         else {
@@ -710,7 +747,7 @@ impl<B: Send + 'static> Buffer<B> {
         };
         // It fails if a page is absent, but all are there.
         let _ = each_page(
-            claim,
+            table,
             handle,
             bytes.start,
             bytes.len(),
@@ -741,7 +778,7 @@ fn inside(handle: &Handle) -> Range<usize> {
 
 /// The entries of `pages` that are before or after those of `inside`.
 fn outside<'a>(
-    claim: &'a Claim,
+    table: &'a Table,
     pages: &Range<usize>,
     inside: &Range<usize>,
 ) -> impl Iterator<Item = &'a Slot> {
@@ -750,7 +787,7 @@ fn outside<'a>(
     } else {
         (pages.start..inside.start, inside.end..pages.end)
     };
-    Iterator::chain(claim.slots(before).iter(), claim.slots(after))
+    Iterator::chain(table.slots(before).iter(), table.slots(after))
 }
 
 /// The pages, by index, that `len` bytes at `start` are in.
@@ -760,18 +797,18 @@ fn pages(start: usize, len: usize) -> Range<usize> {
 }
 
 /// Page `index`, if it is pending.
-fn pending(claim: &Claim, index: usize) -> Option<*mut bindings::page> {
-    let word = claim.slots.get(index)?.load();
+fn pending(table: &Table, index: usize) -> Option<*mut bindings::page> {
+    let word = table.slot(index)?.load();
     let page = word.page().filter(|_| word.used() == Use::Pending)?;
     Some(page.as_ptr())
 }
 
 /// Calls `f` for each page that `len` bytes at `offset` in the range of `handle`, which is of the
-/// same area as `claim`, are in: what it is used for, the page, and offset and length in it.
+/// same area as `table`, are in: what it is used for, the page, and offset and length in it.
 ///
 /// `EINVAL` if the range ends before, or a page is absent.
 fn each_page(
-    claim: &Claim,
+    table: &Table,
     handle: &Handle,
     offset: usize,
     len: usize,
@@ -784,7 +821,7 @@ fn each_page(
     let start = handle.start_bytes().saturating_add(offset);
     let mut at = start % PAGE_SIZE;
     let mut left = len;
-    for slot in claim.slots(pages(start, len)) {
+    for slot in table.slots(pages(start, len)) {
         let word = slot.load();
         let page = word.page().ok_or(EINVAL)?;
         let part = left.min(PAGE_SIZE - at);
@@ -799,13 +836,13 @@ fn each_page(
 }
 
 /// Clears the bytes of a buffer that nobody is to read any more.
-fn clear(claim: &Claim, handle: &Handle) {
+fn clear(table: &Table, handle: &Handle) {
     let mut offset = 0;
     while offset < handle.len_bytes() {
         let at = handle.start_bytes().saturating_add(offset) % PAGE_SIZE;
         let part = (handle.len_bytes() - offset).min(PAGE_SIZE - at);
         // A page can be absent: a buffer that could not be filled is cleared, too.
-        let _ = each_page(claim, handle, offset, part, |_, page, at, len| {
+        let _ = each_page(table, handle, offset, part, |_, page, at, len| {
             // SAFETY: Only who has the handle writes to this part of the page.
             unsafe { page.fill_zero_raw(at, len) }
         });

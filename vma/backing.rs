@@ -2,9 +2,10 @@
 
 //! The part of an area that its VMA, and the pages on the shrinker's list, refer to.
 
-use core::{marker::PhantomData, ptr::NonNull};
+use core::{marker::PhantomData, ops::Range, ptr::NonNull};
 
 use kernel::{
+    alloc::Flags,
     bindings,
     mm::{
         virt::{VmaMixedMap, VmaRef},
@@ -36,25 +37,53 @@ pub(super) const BATCH: usize = 64;
 
 /// What an area is once it is mapped.
 pub(super) struct Claim {
-    /// Address of the first page.
+    /// Address of the first byte.
     pub(super) start: usize,
-    /// The pages.
-    pub(super) slots: KVVec<Slot>,
+    /// How much of the mapping is used, in bytes.
+    pub(super) len: usize,
     /// What the pages are charged to: the memory cgroup that the owner was in when it mapped the
     /// area.
     pub(super) memcg: Option<Memcg>,
 }
 
-impl Claim {
+/// The pages of an area.
+pub(super) struct Table {
+    /// Address of the first page.
+    pub(super) start: usize,
+    slots: KVVec<Slot>,
+}
+
+impl Table {
+    /// Creates the table of `count` pages that are absent.
+    ///
+    /// May sleep if `flags` say so. `ENOMEM`.
+    pub(super) fn new(start: usize, count: usize, flags: Flags) -> Result<Self> {
+        let mut slots = KVVec::with_capacity(count, flags)?;
+        for _ in 0..count {
+            slots.push(Slot::new(), flags)?;
+        }
+        Ok(Self { start, slots })
+    }
+
     /// The address of page `index`.
     pub(super) fn address(&self, index: usize) -> usize {
         // The table is no longer than the address space after `start`.
         self.start.wrapping_add(index.wrapping_mul(PAGE_SIZE))
     }
 
+    /// The entry of page `index`.
+    pub(super) fn slot(&self, index: usize) -> Option<&Slot> {
+        self.slots.get(index)
+    }
+
     /// The entries of the pages from `pages.start` to before `pages.end`.
-    pub(super) fn slots(&self, pages: core::ops::Range<usize>) -> &[Slot] {
+    pub(super) fn slots(&self, pages: Range<usize>) -> &[Slot] {
         self.slots.get(pages).unwrap_or(&[])
+    }
+
+    /// All entries.
+    pub(super) fn all(&self) -> &[Slot] {
+        &self.slots
     }
 }
 
@@ -71,6 +100,8 @@ pub(super) struct Backing<B: Send + 'static> {
     pub(super) tgid: Pid,
     /// Set once, when the area is mapped.
     pub(super) claim: SetOnce<Claim>,
+    /// Set once, when the area is used first, with it locked. Before that it has no pages.
+    pub(super) table: SetOnce<Table>,
     /// The VMA is gone.
     is_closed: Atomic<bool>,
     /// Who holds this may install pages, or take them away from where they are installed.
@@ -87,6 +118,7 @@ impl<B: Send + 'static> Backing<B> {
                 mm,
                 tgid,
                 claim: SetOnce::new(),
+                table: SetOnce::new(),
                 is_closed: Atomic::new(false),
                 install <- new_mutex!((), "Backing::install"),
                 _payload: PhantomData,
@@ -99,6 +131,12 @@ impl<B: Send + 'static> Backing<B> {
     pub(super) fn mapped(&self) -> Option<&Claim> {
         let claim = self.claim.as_ref()?;
         (!self.is_closed()).then_some(claim)
+    }
+
+    /// The area's pages, while it is mapped and once it has been used.
+    pub(super) fn in_use(&self) -> Option<&Table> {
+        let table = self.table.as_ref()?;
+        (!self.is_closed()).then_some(table)
     }
 
     /// Whether the area has been mapped, and is no more.
@@ -116,17 +154,17 @@ impl<B: Send + 'static> Backing<B> {
     /// May sleep. [`AllocError::Unmapped`] if there is no VMA.
     pub(super) fn with_vma<R>(
         &self,
-        claim: &Claim,
+        table: &Table,
         f: impl FnOnce(&VmaMixedMap) -> Result<R, AllocError>,
     ) -> Result<R, AllocError> {
         let mm = self.users().ok_or(AllocError::Unmapped)?;
         let _install = self.install.lock();
-        if let Some(vma) = mm.lock_vma_under_rcu(claim.start) {
+        if let Some(vma) = mm.lock_vma_under_rcu(table.start) {
             return f(self.own(&vma)?);
         }
         // A writer is there, or there is no VMA. Waiting for the former tells.
         let mmap = mm.mmap_read_lock();
-        let vma = mmap.vma_lookup(claim.start).ok_or(AllocError::Unmapped)?;
+        let vma = mmap.vma_lookup(table.start).ok_or(AllocError::Unmapped)?;
         f(self.own(vma)?)
     }
 
@@ -155,13 +193,13 @@ impl<B: Send + 'static> Backing<B> {
     /// `pages` must be pages of order 0 that nobody frees before this returns.
     pub(super) unsafe fn insert(
         &self,
-        claim: &Claim,
+        table: &Table,
         vma: &VmaMixedMap,
         index: usize,
         pages: &mut [*mut bindings::page],
     ) -> (usize, Result) {
         // SAFETY: The pages are as this needs them, says the caller.
-        let (inserted, result) = unsafe { insert(vma, claim.address(index), pages) };
+        let (inserted, result) = unsafe { insert(vma, table.address(index), pages) };
         self.trace_installed(index, inserted);
         if result != Err(EBUSY) {
             return (inserted, result);
@@ -170,7 +208,7 @@ impl<B: Send + 'static> Backing<B> {
         // reclaimed from here, and must not be taken for the one that is to be inserted.
         self.lru.counters().stale_entry.count();
         let rest = pages.get_mut(inserted..).unwrap_or(&mut []);
-        let address = claim.address(index.wrapping_add(inserted));
+        let address = table.address(index.wrapping_add(inserted));
         vma.zap_vma_range(address, rest.len().wrapping_mul(PAGE_SIZE));
         // SAFETY: As above.
         let (more, result) = unsafe { insert(vma, address, rest) };
@@ -194,19 +232,19 @@ impl<B: Send + 'static> Backing<B> {
     /// For who has a buffer that covers some of the page. May sleep.
     pub(super) fn install_zeroed(
         this: &Arc<Self>,
-        claim: &Claim,
+        table: &Table,
         index: usize,
     ) -> Result<(), AllocError> {
-        let slot = claim.slots.get(index).ok_or(AllocError::Invalid)?;
-        let page = Self::alloc(this, claim, index, true)?;
-        this.with_vma(claim, |vma| {
+        let slot = table.slot(index).ok_or(AllocError::Invalid)?;
+        let page = Self::alloc(this, index, true)?;
+        this.with_vma(table, |vma| {
             // A buffer beside ours may have been faster.
             if slot.load().page().is_some() {
                 return Ok(Some(page));
             }
             let mut pages = [page.as_ptr()];
             // SAFETY: It is an `AreaPage`, and ours.
-            let (_, result) = unsafe { this.insert(claim, vma, index, &mut pages) };
+            let (_, result) = unsafe { this.insert(table, vma, index, &mut pages) };
             result.map_err(|_| AllocError::NoMemory)?;
             Ok(slot.put(page).err())
         })
@@ -217,10 +255,10 @@ impl<B: Send + 'static> Backing<B> {
     /// Allocates page `index`, charged to the owner. May sleep.
     pub(super) fn alloc(
         this: &Arc<Self>,
-        claim: &Claim,
         index: usize,
         zeroed: bool,
     ) -> Result<AreaPage, AllocError> {
+        let claim = this.claim.as_ref().ok_or(AllocError::Unmapped)?;
         Memcg::charge(claim.memcg.as_ref(), || {
             AreaPage::alloc(Arc::as_ptr(this), index, zeroed)
         })
@@ -293,10 +331,10 @@ impl<B: Send + 'static> Reclaim for Area<B> {
         // pages off the list, which it cannot now, as above.
         let backing = unsafe { ArcBorrow::from_raw(backing) };
         let counters = candidate.counters();
-        let Some((claim, slot)) = backing
-            .claim
+        let Some((table, slot)) = backing
+            .table
             .as_ref()
-            .and_then(|claim| Some((claim, claim.slots.get(index)?)))
+            .and_then(|table| Some((table, table.slot(index)?)))
         else {
             return candidate.skip();
         };
@@ -330,7 +368,7 @@ impl<B: Send + 'static> Reclaim for Area<B> {
         let mm = backing.users();
         let vma = mm
             .as_ref()
-            .and_then(|mm| mm.lock_vma_under_rcu(claim.start));
+            .and_then(|mm| mm.lock_vma_under_rcu(table.start));
         let is_mapped = mm.is_some() && !backing.is_closed();
         let decision = decide(vma, is_mapped);
         if matches!(decision, Decision::LostRace) {
@@ -348,7 +386,7 @@ impl<B: Send + 'static> Reclaim for Area<B> {
             });
             match decision {
                 Decision::Ours(vma) => {
-                    vma.zap_vma_range(claim.address(index), PAGE_SIZE);
+                    vma.zap_vma_range(table.address(index), PAGE_SIZE);
                     counters.zapped.count();
                 }
                 Decision::Impostor => counters.impostor.count(),
