@@ -5,6 +5,7 @@
  * are. None of this is so with the C driver, whose pages are nobody's.
  */
 #include <sys/mount.h>
+#include <sys/swap.h>
 
 #include "memory.h"
 #include "rust_ipc.h"
@@ -638,6 +639,126 @@ TEST_F(reclaim, back_after_close)
 	ASSERT_EQ(0, peer_syscall(server, SYS_munmap, server->area, AREA));
 	await_no_manager(self->client);
 	EXPECT_TRUE(eventually(usage(group) < before + MIB / 2));
+}
+
+/* ---- a machine with little memory ---------------------------------------------------- */
+
+#define MIN_FREE "/proc/sys/vm/min_free_kbytes"
+#define SCALE "/proc/sys/vm/watermark_scale_factor"
+#define SWAP "/dev/zram0"
+#define SWAP_BYTES (256 * MIB)
+
+static long min_free_before, scale_before;
+
+static void set_watermarks(long min_free, long scale)
+{
+	struct __test_metadata *_metadata = this_test;
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", min_free);
+	ASSERT_EQ(0, write_text(MIN_FREE, text));
+	snprintf(text, sizeof(text), "%ld", scale);
+	ASSERT_EQ(0, write_text(SCALE, text));
+}
+
+static void have_memory_again(void)
+{
+	struct __test_metadata *_metadata = this_test;
+
+	if (min_free_before)
+		set_watermarks(min_free_before, scale_before);
+	ASSERT_TRUE(eventually(!swapoff(SWAP) || errno == EINVAL));
+	ASSERT_EQ(0, write_text("/sys/block/zram0/reset", "1"));
+}
+
+/*
+ * Somewhere for memory to go to. With nothing to be gained anywhere, the kernel
+ * does not look for long.
+ */
+static bool make_swap(void)
+{
+	struct __test_metadata *_metadata = this_test;
+	static union {
+		__u8 page[PAGE];
+		struct {
+			__u8 boot[1024];
+			__u32 version, last_page;
+		};
+	} head = { .version = 1, .last_page = SWAP_BYTES / PAGE - 1 };
+	char size[32];
+	int fd;
+
+	snprintf(size, sizeof(size), "%lu", SWAP_BYTES);
+	if (system("modprobe zram 2>/dev/null") || write_text("/sys/block/zram0/disksize", size))
+		return false;
+	at_teardown = have_memory_again;
+	memcpy(head.page + PAGE - 10, "SWAPSPACE2", 10);
+	fd = open(SWAP, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(PAGE, write(fd, &head, PAGE));
+	ASSERT_EQ(0, fsync(fd));
+	close(fd);
+	ASSERT_EQ(0, swapon(SWAP, 0));
+	return true;
+}
+
+#define HOG_BYTES (64 * MIB)
+
+/* Goes round in memory of its own. */
+static long do_hog(struct peer *p, void *arg)
+{
+	volatile int *stop = arg;
+	__u8 *bytes = mmap(NULL, HOG_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+	size_t at;
+
+	if (bytes == MAP_FAILED)
+		return -errno;
+	for (at = 0; !*stop; at = (at + PAGE) % HOG_BYTES)
+		*(volatile __u8 *)(bytes + at) = 1;
+	return munmap(bytes, HOG_BYTES) ? -errno : 0;
+}
+
+/*
+ * Little is free, and the kernel looks for more all the time: idle pages go, with
+ * nobody's help, and messages arrive.
+ */
+TEST_F_TIMEOUT(reclaim, little_memory, 240)
+{
+	struct peer *server = manager_with("server", AREA), *client = member_with("client", AREA);
+	long total = read_number("/proc/meminfo", "MemTotal:"), zapped = counter("zapped");
+	struct peer *hog = member("hog");
+	long idle = BIG / PAGE;
+	int i, *stop = arena_alloc(sizeof(*stop));
+
+	if (!make_swap())
+		SKIP(return, "the machine has no zram");
+	scale_before = read_number(SCALE, NULL);
+	min_free_before = read_number(MIN_FREE, NULL);
+	exchange(client, server, self->bytes, BIG, 0);
+	ASSERT_EQ(idle, area_info(server).pages_idle);
+	/* It begins to look 30 % of all memory above the least, which is 15 % below what is free. */
+	set_watermarks(read_number("/proc/meminfo", "MemFree:") - total * 15 / 100, 3000);
+	*stop = 0;
+	peer_start(hog, do_hog, stop);
+	/* A call takes a page, which may have another round. */
+	ASSERT_TRUE(eventually(({
+		__u8 *scratch = arena.free;
+
+		round_trip(client, server);
+		idle = area_info(server).pages_idle;
+		arena.free = scratch;
+		idle <= 1;
+	}))) {
+		TH_LOG("%ld idle pages are left", idle);
+	}
+	EXPECT_LE(zapped + (long)(BIG / PAGE) - 1, counter("zapped"));
+	for (i = 0; i < 20; i++) {
+		memset(self->bytes, i, LEN);
+		exchange(client, server, self->bytes, LEN, LEN);
+	}
+	*stop = 1;
+	ASSERT_EQ(0, peer_finish(hog));
 }
 
 /* ---- all at once ------------------------------------------------------------------- */
