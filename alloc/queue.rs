@@ -93,7 +93,9 @@ impl<W> slab::Slot for Slot<W> {
         previous: NONE,
         generation: 0,
     };
+}
 
+impl<W> slab::Chained for Slot<W> {
     fn next_vacant(&self) -> u32 {
         self.next
     }

@@ -374,11 +374,12 @@ impl Process {
 
     /// The first handle from `from` on.
     fn print_handle(&self, from: u32, out: &SeqFile) -> Line {
-        let table = self.handles.lock();
-        let seen = table.look(from);
-        drop(table);
-        let Some(seen) = seen else {
+        let step = self.handles.lock().look(from);
+        let Some((next, seen)) = step else {
             return Line::Buffer(0);
+        };
+        let Some(seen) = seen else {
+            return Line::Handle(next);
         };
         let is_dead = seen.node.owner.inner.lock().is_dead;
         seq_print!(
@@ -393,10 +394,7 @@ impl Process {
             mark(seen.has_death, " death_notification"),
             mark(seen.has_freeze, " freeze_notification"),
         );
-        match seen.number.checked_add(1) {
-            Some(next) => Line::Handle(next),
-            None => Line::Buffer(0),
-        }
+        Line::Handle(next)
     }
 
     /// The first buffer from the offset `from` on.

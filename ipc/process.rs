@@ -477,28 +477,19 @@ impl Process {
     ) -> Result<u32> {
         let manager = self.context.manager();
         let is_manager = manager.is_some_and(|manager| Arc::ptr_eq(&manager, node));
-        let mut room = None;
         loop {
             let mut table = self.handles.lock();
             if let Some(number) = table.number_of(node) {
                 table.increment(number, strength, is_manager, sender)?;
                 return Ok(number);
             }
-            let Some(available) = room.take() else {
-                drop(table);
-                room = Some(Room::new()?);
-                continue;
-            };
-            match table.insert(node, is_manager, strength, sender, available) {
-                Ok(result) => return result,
-                Err(returned) => room = Some(returned),
+            if let Some(result) = table.insert(node, is_manager, strength, sender) {
+                return result;
             }
-            let request = table.numbers().grow_request();
             drop(table);
-            // In one piece: with handles by the million there may be none, or none can be that large.
-            let flags = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
-            let resizer = request.ok_or(ENOMEM)?.realloc(flags)?;
-            self.handles.lock().numbers().grow(resizer);
+            let room = Room::new()?;
+            let provided = self.handles.lock().provide(room);
+            provided.map_err(|_| ENOMEM)?;
         }
     }
 
@@ -859,12 +850,14 @@ impl Process {
             drop(removed);
             node.notify_deaths();
         }
+        let mut from = 0;
         loop {
-            let removed = self.handles.lock().remove_any();
-            match removed {
-                Some(removed) => removed.finish(),
-                None => break,
-            }
+            let step = self.handles.lock().remove_from(from);
+            let Some((next, removed)) = step else {
+                break;
+            };
+            removed.finish();
+            from = next;
         }
         loop {
             let mut inner = self.inner.lock();
