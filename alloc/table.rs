@@ -118,6 +118,16 @@ impl<T: Item, const N: usize, const FANOUT: usize, S: Storage> Table<T, N, FANOU
         (found.key() == key).then_some(number)
     }
 
+    /// The item with that key. O(log n).
+    pub(crate) fn find(&self, key: T::Key) -> Option<&T> {
+        self.find_from(key).filter(|item| item.key() == key)
+    }
+
+    /// The item with the lowest key from `key` on. O(log n).
+    pub(crate) fn find_from(&self, key: T::Key) -> Option<&T> {
+        self.get(self.number_from(key)?)
+    }
+
     /// The item with the lowest number from `from` on, and that number. If none of the next
     /// [`MAX_SCAN`] is in use it is a number to look on from, without an item. [`None`] at the end.
     pub(crate) fn next(&self, from: u32) -> Option<(u32, Option<&T>)> {

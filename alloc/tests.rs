@@ -665,8 +665,13 @@ mod table_model {
                 ensure!(self.table.get(number as u32).copied() == self.item(number));
             }
             for key in 0..=Self::KEYS as u64 {
-                let exactly = self.lowest(key).filter(|(_, found)| *found == key);
+                let lowest = self.lowest(key);
+                let there = self.table.find_from(key);
+                ensure!(there.map(Item::key) == lowest.map(|(_, key)| key));
+                let exactly = lowest.filter(|(_, found)| *found == key);
                 ensure!(self.table.number_of(key) == exactly.map(|(number, _)| number));
+                let there = self.table.find(key);
+                ensure!(there.map(Item::key) == exactly.map(|(_, key)| key));
             }
             self.in_order()?;
             self.table.check()

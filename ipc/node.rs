@@ -8,7 +8,7 @@
 
 use kernel::{
     prelude::*,
-    rbtree::{RBTree, RBTreeNode},
+    rbtree::RBTree,
     sync::{Arc, LockedBy},
 };
 
@@ -22,13 +22,35 @@ use super::{
     work::{Entry, Work},
 };
 use crate::{
-    alloc::queue::{Position, Queue},
+    alloc::{
+        queue::{Position, Queue},
+        table::{self, Item, Table},
+    },
     uapi::{br, node_flags, Strength},
     watch::trace,
 };
 
 /// How many waiting one-way messages are looked at for one that is outdated.
 const MAX_OUTDATED_SCAN: usize = 4096;
+
+/// Slots of a chunk: with its children 512 bytes.
+const SLOTS: usize = 18;
+/// Children of a chunk.
+const FANOUT: usize = 10;
+
+/// The nodes of a process, by address.
+pub(super) type Nodes = Table<Arc<Node>, SLOTS, FANOUT>;
+/// Memory for [`Nodes`].
+pub(super) type Chunk = table::Chunk<Arc<Node>, SLOTS, FANOUT>;
+kernel::static_assert!(size_of::<Chunk>() == 512);
+
+impl Item for Arc<Node> {
+    type Key = u64;
+
+    fn key(&self) -> u64 {
+        self.ptr
+    }
+}
 
 /// The state of a node, guarded by its owner's `inner` lock.
 struct State {
@@ -81,7 +103,7 @@ pub(crate) struct Node {
 #[must_use = "must outlive the lock"]
 #[derive(Default)]
 pub(super) struct Removed {
-    _entry: Option<RBTreeNode<u64, Arc<Node>>>,
+    _node: Option<Arc<Node>>,
     _work: Option<Work>,
 }
 
@@ -119,30 +141,31 @@ impl Node {
             },
             GFP_KERNEL_ACCOUNT,
         )?;
-        let tree_node = RBTreeNode::new(ptr, node.clone(), GFP_KERNEL_ACCOUNT)?;
 
-        let mut inner = owner.lock_with_entries(2)?;
-        if inner.is_dead || inner.nodes.get(&ptr).is_some() {
+        let mut inner = owner.lock_with_node_room()?;
+        if inner.is_dead || inner.nodes.find(ptr).is_some() {
             drop(inner);
             return Err(EINVAL);
         }
+        let Some(vacancy) = inner.nodes.vacancy(0) else {
+            drop(inner);
+            return Err(ENOMEM);
+        };
+        vacancy.fill(node.clone());
         let queue = inner.queues.new_queue();
         let entry = Entry::reserve(&mut inner.queues);
         let state = node.state.access_mut(&mut inner);
         state.one_way = queue;
         state.entry = entry;
-        let replaced = inner.nodes.insert(tree_node);
-        inner.node_count += 1;
         trace::NodeMade::trace(|| trace::NodeMade {
             tgid: owner.tgid,
             node: number,
         });
         drop(inner);
-        drop(replaced);
         Ok(node)
     }
 
-    /// Takes the node out of its owner's tree and queues. Its own queue must be empty.
+    /// Takes the node out of its owner's table and queues. Its own queue must be empty.
     pub(super) fn remove(&self, inner: &mut process::Inner) -> Removed {
         let state = self.state.access_mut(inner);
         let entry = core::mem::replace(&mut state.entry, Entry::Gone);
@@ -152,18 +175,21 @@ impl Node {
             inner.queues.free_queue(queue);
         }
         // Another node of that address may have come after this one went.
-        let is_there = |node: &Arc<Node>| core::ptr::eq(&**node, self);
-        let mut entry = None;
-        if inner.nodes.get(&self.ptr).is_some_and(is_there) {
-            entry = inner.nodes.remove_node(&self.ptr);
-            inner.node_count -= 1;
+        let nodes = &mut inner.nodes;
+        let is_it = |number: &u32| {
+            let found = nodes.get(*number);
+            found.is_some_and(|node| core::ptr::eq(&**node, self))
+        };
+        let number = nodes.number_of(self.ptr).filter(is_it);
+        let node = number.and_then(|number| nodes.remove(number));
+        if node.is_some() {
             trace::NodeGone::trace(|| trace::NodeGone {
                 tgid: self.owner.tgid,
                 node: self.number,
             });
         }
         Removed {
-            _entry: entry,
+            _node: node,
             _work: work,
         }
     }
@@ -264,7 +290,7 @@ impl Node {
     fn at(owner: &Arc<Process>, ptr: u64, cookie: u64, flags: u32) -> Result<LocalReference> {
         loop {
             let mut inner = owner.inner.lock();
-            if let Some(node) = inner.nodes.get(&ptr).cloned() {
+            if let Some(node) = inner.nodes.find(ptr).cloned() {
                 let state = node.state.access_mut(&mut inner);
                 state.counts.hold(Strength::Weak);
                 drop(inner);
@@ -382,11 +408,11 @@ impl Node {
 
     /// Queues the node to the thread of its owner that sent it, before the message's completion.
     fn queue_to_sender(&self, inner: &mut process::Inner, sender: &Thread) {
-        let Some(node) = inner.nodes.get(&self.ptr).cloned() else {
+        let Some(node) = inner.nodes.find(self.ptr).cloned() else {
             return;
         };
         let entry = core::mem::replace(&mut self.state.access_mut(inner).entry, Entry::Gone);
-        // A reference to this node at most, and not the last: the tree has one.
+        // A reference to this node at most, and not the last: the table has one.
         drop(entry.cancel(&mut inner.queues));
         let entry = match Entry::reserve(&mut inner.queues) {
             Entry::Reserved(ticket) => {
@@ -447,13 +473,13 @@ impl Node {
     /// Queues the node to its owner, unless it is queued already.
     fn queue_to_owner(&self, inner: &mut process::Inner) -> Wake {
         let entry = core::mem::replace(&mut self.state.access_mut(inner).entry, Entry::Gone);
-        let (entry, wake) = match (entry, inner.nodes.get(&self.ptr).cloned()) {
+        let (entry, wake) = match (entry, inner.nodes.find(self.ptr).cloned()) {
             (Entry::Reserved(ticket), Some(node)) => {
                 let todo = inner.todo;
                 let position = inner.queues.push_back_with(todo, Work::Node(node), ticket);
                 (Entry::Queued(position), inner.wake_for_todo(false))
             }
-            // The reference that was looked up is not the last one: the tree has it.
+            // The reference that was looked up is not the last one: the table has it.
             (entry, _) => (entry, Wake::Nobody),
         };
         self.state.access_mut(inner).entry = entry;

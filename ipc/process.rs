@@ -22,7 +22,7 @@ use super::{
     death::Death,
     freeze::{self, Freeze, Frozen},
     handle::{self, Room, Table},
-    node::{Hold, Settled},
+    node::{self, Hold, Nodes, Settled},
     registry,
     stats::{self, Counts, ProcessCount},
     task,
@@ -99,10 +99,8 @@ pub(super) struct Inner {
     pub(super) thread_count: usize,
     /// How many of them have been polled.
     pub(super) polled_threads: usize,
-    /// The objects that the process offers, by address.
-    pub(super) nodes: RBTree<u64, Arc<Node>>,
-    /// How many there are.
-    pub(super) node_count: usize,
+    /// The objects that the process offers.
+    pub(super) nodes: Nodes,
     /// What threads that are gone have counted.
     pub(super) past_counts: Option<Arc<Counts>>,
     pub(super) queues: Queues,
@@ -302,8 +300,7 @@ impl Process {
             threads: RBTree::new(),
             thread_count: 0,
             polled_threads: 0,
-            nodes: RBTree::new(),
-            node_count: 0,
+            nodes: Nodes::new(),
             past_counts: None,
             queues,
             todo,
@@ -365,6 +362,22 @@ impl Process {
             drop(inner);
             let chunk = queue::new_chunk(GFP_KERNEL_ACCOUNT)?;
             self.inner.lock().queues.provide(chunk);
+        }
+    }
+
+    /// Locks `inner` with room for a node, and two free places in the queues.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn lock_with_node_room(&self) -> Result<SpinLockGuard<'_, Inner>, AllocError> {
+        loop {
+            let mut inner = self.lock_with_entries(2)?;
+            if inner.nodes.vacancy(0).is_some() {
+                return Ok(inner);
+            }
+            drop(inner);
+            let chunk = node::Chunk::new(GFP_KERNEL_ACCOUNT)?;
+            let provided = self.inner.lock().nodes.provide(chunk);
+            provided.map_err(|_| AllocError)?;
         }
     }
 
@@ -525,10 +538,10 @@ impl Process {
 
     /// `BC_ACQUIRE_DONE` and `BC_INCREFS_DONE`. What names no node of the process changes nothing.
     pub(super) fn acknowledge(&self, ptr: u64, cookie: u64, strength: Strength) {
-        // Locked all the time: nothing else keeps the node in the tree, and another one of that
+        // Locked all the time: nothing else keeps the node in the table, and another one of that
         // address out of it.
         let mut inner = self.inner.lock();
-        let Some(node) = inner.nodes.get(&ptr).cloned() else {
+        let Some(node) = inner.nodes.find(ptr).cloned() else {
             return;
         };
         let settled = node.acknowledge(&mut inner, cookie, strength);
@@ -693,8 +706,7 @@ impl Process {
         let mut told = [0; 2];
         if let Some(lowest) = above.checked_add(1) {
             let inner = self.inner.lock();
-            if let Some(cursor) = inner.nodes.cursor_lower_bound(&lowest) {
-                let (_, node) = cursor.current();
+            if let Some(node) = inner.nodes.find_from(lowest) {
                 let (strong, weak) = node.told(&inner);
                 answer = [node.ptr, node.cookie, 0];
                 told = [u32::from(strong), u32::from(weak)];
@@ -746,11 +758,7 @@ impl Process {
         let mut address = Some(0);
         while let Some(from) = address {
             let mut inner = self.inner.lock();
-            let Some(node) = inner
-                .nodes
-                .cursor_lower_bound(&from)
-                .map(|cursor| cursor.current().1.clone())
-            else {
+            let Some(node) = inner.nodes.find_from(from).cloned() else {
                 break;
             };
             let waiting = node.cancel_one_way(&mut inner);
@@ -842,7 +850,7 @@ impl Process {
         }
         loop {
             let mut inner = self.inner.lock();
-            let Some(node) = inner.nodes.values().next().cloned() else {
+            let Some(node) = inner.nodes.find_from(0).cloned() else {
                 break;
             };
             let removed = node.remove(&mut inner);
