@@ -57,10 +57,7 @@ struct State {
     counts: Counts,
     /// The node's place in its owner's queues.
     entry: Entry,
-    /// A one-way message to the node is queued to its owner, or delivered and not yet freed.
-    one_way_busy: bool,
-    /// One-way messages that wait for their turn, while the node is its owner's.
-    one_way: Option<Queue>,
+    one_way: OneWay,
     /// Who is to be told when the owner goes, by [`Death::key`].
     deaths: RBTree<usize, Arc<Death>>,
 }
@@ -71,9 +68,26 @@ impl State {
         State {
             counts: Counts::new(),
             entry: Entry::Gone,
-            one_way_busy: false,
-            one_way: None,
+            one_way: OneWay::Idle,
             deaths: RBTree::new(),
+        }
+    }
+}
+
+/// One-way messages to a node: its owner is given one at a time.
+enum OneWay {
+    /// It has none.
+    Idle,
+    /// One is queued to the owner, or delivered and not yet freed. Others wait for their turn in the
+    /// queue: it takes memory, so it is made when the first has to wait.
+    Busy(Option<Queue>),
+}
+
+impl OneWay {
+    fn queue(&self) -> Option<Queue> {
+        match self {
+            OneWay::Idle => None,
+            OneWay::Busy(queue) => *queue,
         }
     }
 }
@@ -152,11 +166,8 @@ impl Node {
             return Err(ENOMEM);
         };
         vacancy.fill(node.clone());
-        let queue = inner.queues.new_queue();
         let entry = Entry::reserve(&mut inner.queues);
-        let state = node.state.access_mut(&mut inner);
-        state.one_way = queue;
-        state.entry = entry;
+        node.state.access_mut(&mut inner).entry = entry;
         trace::NodeMade::trace(|| trace::NodeMade {
             tgid: owner.tgid,
             node: number,
@@ -167,13 +178,9 @@ impl Node {
 
     /// Takes the node out of its owner's table and queues. Its own queue must be empty.
     pub(super) fn remove(&self, inner: &mut process::Inner) -> Removed {
-        let state = self.state.access_mut(inner);
-        let entry = core::mem::replace(&mut state.entry, Entry::Gone);
-        let queue = state.one_way.take();
+        let entry = core::mem::replace(&mut self.state.access_mut(inner).entry, Entry::Gone);
         let work = entry.cancel(&mut inner.queues);
-        if let Some(queue) = queue {
-            inner.queues.free_queue(queue);
-        }
+        self.end_turns(inner);
         // Another node of that address may have come after this one went.
         let nodes = &mut inner.nodes;
         let is_it = |number: &u32| {
@@ -201,7 +208,7 @@ impl Node {
         inner: &mut process::Inner,
         new: &Transaction,
     ) -> Option<Work> {
-        let queue = self.state.access(inner).one_way?;
+        let queue = self.state.access(inner).one_way.queue()?;
         let (position, _) =
             inner.queues.positions(queue).take(MAX_OUTDATED_SCAN).find(
                 |(_, work)| matches!(work, Work::Transaction(earlier) if new.updates(earlier)),
@@ -214,7 +221,7 @@ impl Node {
     /// Nothing is queued to the node any more once its owner has stopped receiving, so calling this
     /// until it answers `None` empties the queue then.
     pub(super) fn cancel_one_way(&self, inner: &mut process::Inner) -> Option<Work> {
-        let queue = self.state.access(inner).one_way?;
+        let queue = self.state.access(inner).one_way.queue()?;
         inner.queues.pop_front(queue)
     }
 
@@ -324,13 +331,13 @@ impl Node {
         let state = self.state.access(inner);
         Seen {
             counts: state.counts,
-            is_one_way_busy: state.one_way_busy,
+            is_one_way_busy: matches!(state.one_way, OneWay::Busy(_)),
         }
     }
 
     /// The queue of one-way messages that wait for their turn.
     pub(super) fn queue(&self, inner: &process::Inner) -> Option<Queue> {
-        self.state.access(inner).one_way
+        self.state.access(inner).one_way.queue()
     }
 
     /// Somebody wants to be told when the owner goes. Gives the entry back if it is gone.
@@ -522,15 +529,25 @@ impl Node {
         }
     }
 
-    /// A one-way message to the node is to be queued: now, or after others?
+    /// A one-way message to the node is to be queued: now, or after others? The caller has made sure
+    /// of a free place in the owner's queues for that of those others.
     pub(super) fn claim_one_way(&self, inner: &mut process::Inner) -> Turn {
         let state = self.state.access_mut(inner);
-        match state.one_way {
-            Some(queue) if state.one_way_busy => Turn::After(queue),
-            _ => {
-                state.one_way_busy = true;
-                Turn::Now
-            }
+        let queue = match state.one_way {
+            OneWay::Idle => None,
+            OneWay::Busy(Some(queue)) => return Turn::After(queue),
+            OneWay::Busy(None) => inner.queues.new_queue(),
+        };
+        self.state.access_mut(inner).one_way = OneWay::Busy(queue);
+        queue.map_or(Turn::Now, Turn::After)
+    }
+
+    /// The owner has no one-way message to the node, and none waits.
+    fn end_turns(&self, inner: &mut process::Inner) {
+        let state = self.state.access_mut(inner);
+        let one_way = core::mem::replace(&mut state.one_way, OneWay::Idle);
+        if let Some(queue) = one_way.queue() {
+            inner.queues.free_queue(queue);
         }
     }
 }
@@ -636,7 +653,7 @@ impl Drop for Hold {
                     }
                     next_wake = inner.give_to_anyone(work);
                 }
-                None => node.state.access_mut(&mut inner).one_way_busy = false,
+                None => node.end_turns(&mut inner),
             }
         }
         let state = node.state.access_mut(&mut inner);

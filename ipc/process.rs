@@ -365,12 +365,12 @@ impl Process {
         }
     }
 
-    /// Locks `inner` with room for a node, and two free places in the queues.
+    /// Locks `inner` with room for a node, and a free place in the queues.
     ///
     /// May sleep. `ENOMEM`.
     pub(super) fn lock_with_node_room(&self) -> Result<SpinLockGuard<'_, Inner>, AllocError> {
         loop {
-            let mut inner = self.lock_with_entries(2)?;
+            let mut inner = self.lock_with_entries(1)?;
             if inner.nodes.vacancy(0).is_some() {
                 return Ok(inner);
             }
@@ -381,13 +381,14 @@ impl Process {
         }
     }
 
-    /// Locks `inner`, with a place set aside in the queues.
+    /// Locks `inner`, with a place set aside in the queues, and at least `others` free places.
     ///
     /// May sleep. `ENOMEM`.
     pub(super) fn lock_with_ticket(
         &self,
+        others: usize,
     ) -> Result<(SpinLockGuard<'_, Inner>, Ticket), AllocError> {
-        let mut inner = self.lock_with_entries(1)?;
+        let mut inner = self.lock_with_entries(1 + others)?;
         let ticket = inner.queues.reserve().ok_or(AllocError)?;
         Ok((inner, ticket))
     }
