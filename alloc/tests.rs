@@ -780,7 +780,7 @@ pub(crate) fn table_by_choice() -> Checked {
 mod cases {
     use super::{
         super::{
-            queue::{Arena, CHUNK_SLOTS},
+            queue::{Arena, Queue, CHUNK_SLOTS},
             ranges::{Error, Kind, Ranges, Taken},
         },
         *,
@@ -1015,6 +1015,23 @@ mod cases {
             assert_eq!(arena.pop_front(queue), Some(number));
         }
         assert!(arena.is_empty(queue));
+    }
+
+    #[test]
+    fn nowhere_is_no_queue() {
+        let mut arena = Arena::<u64>::new();
+        assert!(arena.is_empty(Queue::NOWHERE));
+        // More than one, so that there is more than one place to look in.
+        for _ in 0..3 {
+            arena.provide(queue_chunk());
+        }
+        assert!(arena.is_empty(Queue::NOWHERE));
+        assert_eq!(arena.push_back(Queue::NOWHERE, 1), Err(1));
+        assert_eq!(arena.push_front(Queue::NOWHERE, 1), Err(1));
+        assert_eq!(arena.pop_front(Queue::NOWHERE), None);
+        assert!(!arena.free_queue(Queue::NOWHERE));
+        assert_eq!(arena.positions(Queue::NOWHERE).count(), 0);
+        assert_eq!(arena.used(), 0);
     }
 
     #[test]

@@ -57,7 +57,10 @@ struct State {
     counts: Counts,
     /// The node's place in its owner's queues.
     entry: Entry,
-    one_way: OneWay,
+    /// There if a one-way message to the node is queued to its owner, or delivered and not yet freed:
+    /// others wait here for their turn. It takes memory, so it is [`Queue::NOWHERE`] until the first
+    /// one has to wait.
+    one_way: Option<Queue>,
     /// Who is to be told when the owner goes, by [`Death::key`].
     deaths: RBTree<usize, Arc<Death>>,
 }
@@ -68,26 +71,8 @@ impl State {
         State {
             counts: Counts::new(),
             entry: Entry::Gone,
-            one_way: OneWay::Idle,
+            one_way: None,
             deaths: RBTree::new(),
-        }
-    }
-}
-
-/// One-way messages to a node: its owner is given one at a time.
-enum OneWay {
-    /// It has none.
-    Idle,
-    /// One is queued to the owner, or delivered and not yet freed. Others wait for their turn in the
-    /// queue: it takes memory, so it is made when the first has to wait.
-    Busy(Option<Queue>),
-}
-
-impl OneWay {
-    fn queue(&self) -> Option<Queue> {
-        match self {
-            OneWay::Idle => None,
-            OneWay::Busy(queue) => *queue,
         }
     }
 }
@@ -112,6 +97,9 @@ pub(crate) struct Node {
     _count: NodeCount,
     state: LockedBy<State, process::Inner>,
 }
+
+// With its reference count what `kmalloc()` has in 96 bytes.
+kernel::static_assert!(size_of::<Node>() == 88);
 
 /// References to be dropped once nothing is locked.
 #[must_use = "must outlive the lock"]
@@ -208,7 +196,7 @@ impl Node {
         inner: &mut process::Inner,
         new: &Transaction,
     ) -> Option<Work> {
-        let queue = self.state.access(inner).one_way.queue()?;
+        let queue = self.state.access(inner).one_way?;
         let (position, _) =
             inner.queues.positions(queue).take(MAX_OUTDATED_SCAN).find(
                 |(_, work)| matches!(work, Work::Transaction(earlier) if new.updates(earlier)),
@@ -221,7 +209,7 @@ impl Node {
     /// Nothing is queued to the node any more once its owner has stopped receiving, so calling this
     /// until it answers `None` empties the queue then.
     pub(super) fn cancel_one_way(&self, inner: &mut process::Inner) -> Option<Work> {
-        let queue = self.state.access(inner).one_way.queue()?;
+        let queue = self.state.access(inner).one_way?;
         inner.queues.pop_front(queue)
     }
 
@@ -245,14 +233,14 @@ impl Node {
 
     /// What `BINDER_GET_NODE_INFO_FOR_REF` says: all strong references, and the driver's weak ones.
     /// The driver has none any more for an owner that is gone.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(super) fn counts(&self) -> (u32, u32) {
         let inner = self.owner.inner.lock();
         let counts = &self.state.access(&inner).counts;
         if inner.is_dead {
             return (counts.strong_handles, 0);
         }
         (
-            counts.local_strong + counts.strong_handles,
+            counts.local_strong.saturating_add(counts.strong_handles),
             counts.local_weak,
         )
     }
@@ -331,13 +319,13 @@ impl Node {
         let state = self.state.access(inner);
         Seen {
             counts: state.counts,
-            is_one_way_busy: matches!(state.one_way, OneWay::Busy(_)),
+            is_one_way_busy: state.one_way.is_some(),
         }
     }
 
     /// The queue of one-way messages that wait for their turn.
     pub(super) fn queue(&self, inner: &process::Inner) -> Option<Queue> {
-        self.state.access(inner).one_way.queue()
+        self.state.access(inner).one_way
     }
 
     /// Somebody wants to be told when the owner goes. Gives the entry back if it is gone.
@@ -532,21 +520,22 @@ impl Node {
     /// A one-way message to the node is to be queued: now, or after others? The caller has made sure
     /// of a free place in the owner's queues for that of those others.
     pub(super) fn claim_one_way(&self, inner: &mut process::Inner) -> Turn {
-        let state = self.state.access_mut(inner);
-        let queue = match state.one_way {
-            OneWay::Idle => None,
-            OneWay::Busy(Some(queue)) => return Turn::After(queue),
-            OneWay::Busy(None) => inner.queues.new_queue(),
+        let queue = match self.state.access(inner).one_way {
+            None => Queue::NOWHERE,
+            Some(Queue::NOWHERE) => inner.queues.new_queue().unwrap_or(Queue::NOWHERE),
+            Some(queue) => return Turn::After(queue),
         };
-        self.state.access_mut(inner).one_way = OneWay::Busy(queue);
-        queue.map_or(Turn::Now, Turn::After)
+        self.state.access_mut(inner).one_way = Some(queue);
+        if queue == Queue::NOWHERE {
+            Turn::Now
+        } else {
+            Turn::After(queue)
+        }
     }
 
     /// The owner has no one-way message to the node, and none waits.
     fn end_turns(&self, inner: &mut process::Inner) {
-        let state = self.state.access_mut(inner);
-        let one_way = core::mem::replace(&mut state.one_way, OneWay::Idle);
-        if let Some(queue) = one_way.queue() {
+        if let Some(queue) = self.state.access_mut(inner).one_way.take() {
             inner.queues.free_queue(queue);
         }
     }

@@ -736,11 +736,7 @@ impl Process {
         }
         let node = self.handles.lock().get(number, Strength::Strong).cloned();
         let (strong, weak) = node.ok_or(EINVAL)?.counts();
-        let saturated = |count| u32::try_from(count).unwrap_or(u32::MAX);
-        uapi::u32s_into(
-            &mut bytes,
-            [number, saturated(strong), saturated(weak), 0, 0, 0],
-        );
+        uapi::u32s_into(&mut bytes, [number, strong, weak, 0, 0, 0]);
         writer.write_slice(&bytes)
     }
 
