@@ -120,14 +120,14 @@ impl<T, const N: usize, const FANOUT: usize, S: Storage> Chunks<T, N, FANOUT, S>
         if index == NONE {
             return None;
         }
-        let mut number = index / Self::SLOTS;
+        let (mut number, place) = (index / Self::SLOTS, index % Self::SLOTS);
         while number > 0 {
             number -= 1;
             let child = chunk.children.get((number % Self::CHILDREN) as usize)?;
             chunk = child.as_deref()?;
             number /= Self::CHILDREN;
         }
-        chunk.slots.get((index % Self::SLOTS) as usize)
+        chunk.slots.get(place as usize)
     }
 
     /// The slot with this index, to change it.
@@ -147,14 +147,14 @@ impl<T, const N: usize, const FANOUT: usize, S: Storage> Chunks<T, N, FANOUT, S>
         if index == NONE {
             return None;
         }
-        let mut number = index / Self::SLOTS;
+        let (mut number, place) = (index / Self::SLOTS, index % Self::SLOTS);
         while number > 0 {
             number -= 1;
             let child = chunk.children.get_mut((number % Self::CHILDREN) as usize)?;
             chunk = child.as_deref_mut()?;
             number /= Self::CHILDREN;
         }
-        chunk.slots.get_mut((index % Self::SLOTS) as usize)
+        chunk.slots.get_mut(place as usize)
     }
 }
 

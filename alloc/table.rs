@@ -111,21 +111,29 @@ impl<T: Item, const N: usize, const FANOUT: usize, S: Storage> Table<T, N, FANOU
         self.slots.get_mut(number)?.item.as_mut()
     }
 
-    /// The number of the item with that key. O(log n).
-    pub(crate) fn number_of(&self, key: T::Key) -> Option<u32> {
-        let number = self.number_from(key)?;
-        let found = self.get(number)?;
-        (found.key() == key).then_some(number)
-    }
-
     /// The item with that key. O(log n).
     pub(crate) fn find(&self, key: T::Key) -> Option<&T> {
-        self.find_from(key).filter(|item| item.key() == key)
+        self.get(self.search(key).ok()?)
+    }
+
+    /// The number of the item with that key. O(log n).
+    pub(crate) fn number_of(&self, key: T::Key) -> Option<u32> {
+        self.search(key).ok()
     }
 
     /// The item with the lowest key from `key` on. O(log n).
     pub(crate) fn find_from(&self, key: T::Key) -> Option<&T> {
-        self.get(self.number_from(key)?)
+        let mut best = None;
+        let mut at = self.used.root();
+        while let Some(slot) = self.slots.get(at) {
+            let item = slot.item.as_ref()?;
+            let is_enough = item.key() >= key;
+            if is_enough {
+                best = Some(item);
+            }
+            at = slot.node.child(!is_enough);
+        }
+        best
     }
 
     /// The item with the lowest number from `from` on, and that number. If none of the next
@@ -139,11 +147,14 @@ impl<T: Item, const N: usize, const FANOUT: usize, S: Storage> Table<T, N, FANOU
         Some(found.unwrap_or((end, None)))
     }
 
-    /// The lowest free number from `from` on. [`None`] without memory for it: [`Table::provide`]
-    /// some and try again.
+    /// The number of the item with that key; or if there is none, the lowest free one from `from` on.
     ///
-    /// O(log n), and O(`from`) the first time that it is that high.
-    pub(crate) fn vacancy(&mut self, from: u32) -> Option<Vacancy<'_, T, N, FANOUT, S>> {
+    /// O(log n), and O(`from`) the first time that a number is that high.
+    pub(crate) fn entry(&mut self, key: T::Key, from: u32) -> Entry<'_, T, N, FANOUT, S> {
+        let (parent, right) = match self.search(key) {
+            Ok(number) => return Entry::Used(number),
+            Err(place) => place,
+        };
         let mut number = self.fresh.max(from);
         let mut at = self.vacant.root();
         while let Some(slot) = self.slots.get(at) {
@@ -153,9 +164,14 @@ impl<T: Item, const N: usize, const FANOUT: usize, S: Storage> Table<T, N, FANOU
             }
             at = slot.node.child(!is_enough);
         }
-        (number < self.slots.capacity()).then_some(Vacancy {
+        if number >= self.slots.capacity() {
+            return Entry::Full;
+        }
+        Entry::Free(Vacancy {
             table: self,
             number,
+            parent,
+            right,
         })
     }
 
@@ -177,23 +193,24 @@ impl<T: Item, const N: usize, const FANOUT: usize, S: Storage> Table<T, N, FANOU
             .insert(&mut self.slots, number, |_, other| other < number);
     }
 
-    /// The number of the item with the lowest key from `key` on.
-    fn number_from(&self, key: T::Key) -> Option<u32> {
-        let mut best = None;
+    /// The number of the item with that key, or where in the tree it would be: below which slot, and
+    /// whether on the right.
+    fn search(&self, key: T::Key) -> Result<u32, (u32, bool)> {
+        let (mut parent, mut right) = (NONE, false);
         let mut at = self.used.root();
-        while at != NONE {
-            let slot = self.slots.get(at)?;
-            let found = slot.item.as_ref()?.key();
+        while let Some(slot) = self.slots.get(at) {
+            let Some(item) = &slot.item else {
+                break;
+            };
+            let found = item.key();
             if found == key {
-                return Some(at);
+                return Ok(at);
             }
-            let is_after = found > key;
-            if is_after {
-                best = Some(at);
-            }
-            at = slot.node.child(!is_after);
+            right = found < key;
+            parent = at;
+            at = slot.node.child(right);
         }
-        best
+        Err((parent, right))
     }
 
     /// Checks the type invariants.
@@ -219,10 +236,23 @@ impl<T: Item, const N: usize, const FANOUT: usize, S: Storage> Table<T, N, FANOU
     }
 }
 
-/// A free number of a [`Table`].
+/// What a [`Table`] has under a key.
+pub(crate) enum Entry<'a, T, const N: usize, const FANOUT: usize, S: Storage = Heap> {
+    /// The item of that number.
+    Used(u32),
+    /// Nothing: a place for it.
+    Free(Vacancy<'a, T, N, FANOUT, S>),
+    /// Nothing, and no memory: [`Table::provide`] some and try again.
+    Full,
+}
+
+/// A free number of a [`Table`], for an item with the key that was asked for.
 pub(crate) struct Vacancy<'a, T, const N: usize, const FANOUT: usize, S: Storage = Heap> {
     table: &'a mut Table<T, N, FANOUT, S>,
     number: u32,
+    /// Where in the tree by key.
+    parent: u32,
+    right: bool,
 }
 
 impl<T: Item, const N: usize, const FANOUT: usize, S: Storage> Vacancy<'_, T, N, FANOUT, S> {
@@ -231,9 +261,14 @@ impl<T: Item, const N: usize, const FANOUT: usize, S: Storage> Vacancy<'_, T, N,
         self.number
     }
 
-    /// Enters an item under the number. The table has none with its key.
+    /// Enters the item.
     pub(crate) fn fill(self, item: T) {
-        let Vacancy { table, number } = self;
+        let Vacancy {
+            table,
+            number,
+            parent,
+            right,
+        } = self;
         if number < table.fresh {
             table.vacant.remove(&mut table.slots, number);
         } else {
@@ -243,14 +278,10 @@ impl<T: Item, const N: usize, const FANOUT: usize, S: Storage> Vacancy<'_, T, N,
             }
             table.fresh += 1;
         }
-        let key = item.key();
         if let Some(slot) = table.slots.get_mut(number) {
             slot.item = Some(item);
         }
-        table.used.insert(&mut table.slots, number, |slots, other| {
-            let other = slots.get(other).and_then(|slot| slot.item.as_ref());
-            other.is_some_and(|other| other.key() < key)
-        });
+        table.used.attach(&mut table.slots, number, parent, right);
         table.len += 1;
     }
 }

@@ -580,7 +580,7 @@ mod queue_model {
 
 mod table_model {
     use super::{
-        super::table::{Item, Table},
+        super::table::{Entry, Item, Table, Vacancy},
         *,
     };
 
@@ -589,6 +589,19 @@ mod table_model {
 
         fn key(&self) -> u64 {
             self.0
+        }
+    }
+
+    type Place<'a> = Vacancy<'a, (u64, u64), 3, 2, Heap>;
+
+    /// The entry is to be a free one.
+    fn free(
+        entry: Entry<'_, (u64, u64), 3, 2, Heap>,
+    ) -> core::result::Result<Place<'_>, &'static str> {
+        match entry {
+            Entry::Free(vacancy) => Ok(vacancy),
+            Entry::Used(_) => Err("there is an item with that key"),
+            Entry::Full => Err("there is no memory"),
         }
     }
 
@@ -617,14 +630,16 @@ mod table_model {
         }
 
         fn insert(&mut self, key: u64, from: usize) -> Checked {
-            if self.lowest(key).is_some_and(|(_, found)| found == key) {
+            if let Some((number, _)) = self.lowest(key).filter(|(_, found)| *found == key) {
+                let entry = self.table.entry(key, from as u32);
+                ensure!(matches!(entry, Entry::Used(found) if found == number));
                 return Ok(());
             }
             let mut number = from;
             while self.item(number).is_some() {
                 number += 1;
             }
-            while self.table.vacancy(from as u32).is_none() {
+            while matches!(self.table.entry(key, from as u32), Entry::Full) {
                 // Not before there is no room for the number.
                 ensure!(number >= self.items.len());
                 ensure!(self.table.provide(table_chunk()).is_ok());
@@ -633,7 +648,7 @@ mod table_model {
                 }
             }
             self.value += 1;
-            let vacancy = self.table.vacancy(from as u32).ok_or("full")?;
+            let vacancy = free(self.table.entry(key, from as u32))?;
             ensure!(vacancy.number() as usize == number);
             vacancy.fill((key, self.value));
             *self.items.get_mut(number).ok_or("no room")? = Some((key, self.value));
@@ -701,7 +716,7 @@ mod table_model {
             items: List::new(),
             value: 0,
         };
-        ensure!(model.table.vacancy(0).is_none());
+        ensure!(matches!(model.table.entry(0, 0), Entry::Full));
         for step in 0..steps {
             // Phases in which it fills and empties.
             let eager = if step / 64 % 2 == 0 { 6 } else { 3 };
@@ -733,10 +748,10 @@ mod table_model {
     pub(super) fn gap(count: usize) -> Checked {
         let mut table: Table<(u64, u64), 3, 2, Heap> = Table::new();
         for key in 0..count as u64 {
-            if table.vacancy(0).is_none() {
+            if matches!(table.entry(key, 0), Entry::Full) {
                 ensure!(table.provide(table_chunk()).is_ok());
             }
-            table.vacancy(0).ok_or("full")?.fill((key, 0));
+            free(table.entry(key, 0))?.fill((key, 0));
         }
         // From both ends, so that neither tree sees an order.
         for number in 0..count as u32 / 2 {
@@ -753,7 +768,7 @@ mod table_model {
         }
         ensure!(steps == (count - 1) / 1024);
         ensure!(table.next(next) == Some((count as u32 - 1, Some(&(count as u64 - 1, 0)))));
-        ensure!(table.vacancy(0).map(|vacancy| vacancy.number()) == Some(0));
+        ensure!(free(table.entry(0, 0))?.number() == 0);
         Ok(())
     }
 }

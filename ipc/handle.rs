@@ -6,7 +6,7 @@ use kernel::{prelude::*, sync::Arc, task::Pid};
 
 use super::{death::Death, freeze::Freeze, node::Settled, stats::HandleCount, Node, Thread};
 use crate::{
-    alloc::table::{self, Item},
+    alloc::table::{self, Entry, Item},
     uapi::Strength,
     watch::trace::{self, Step},
 };
@@ -14,10 +14,10 @@ use crate::{
 /// The handle that names the context manager.
 pub(super) const MANAGER: u32 = 0;
 
-/// Slots of a chunk: with its children 512 bytes.
-const SLOTS: usize = 9;
+/// Slots of a chunk: with its children 512 bytes, and both are powers of two, which is faster.
+const SLOTS: usize = 8;
 /// Children of a chunk.
-const FANOUT: usize = 10;
+const FANOUT: usize = 16;
 
 type Chunk = table::Chunk<Handle, SLOTS, FANOUT>;
 kernel::static_assert!(size_of::<Chunk>() == 512);
@@ -131,27 +131,29 @@ impl Table {
         (strength == Strength::Weak || handle.strong > 0).then_some(&handle.node)
     }
 
-    /// Whether the table can name `node` without [`Table::insert`].
-    pub(super) fn number_of(&self, node: &Arc<Node>) -> Option<u32> {
-        self.handles.number_of(key(node))
-    }
-
-    /// Enters `node`, which is not in the table yet, and counts one reference to it.
+    /// Counts one more reference to `node`, under a new handle if it has none yet.
     ///
     /// The context manager's node gets number 0 where that is free, all others the lowest free one
-    /// from 1. [`None`] without memory: see [`Table::provide`].
+    /// from 1. Returns the number; [`None`] without memory: see [`Table::provide`].
     ///
     /// # Errors
     ///
-    /// As [`Node::add_strong_handle`]. Nothing has changed then.
-    pub(super) fn insert(
+    /// As [`Table::increment`]. Nothing has changed then.
+    pub(super) fn refer_to(
         &mut self,
         node: &Arc<Node>,
         is_manager: bool,
         strength: Strength,
         sender: Option<&Thread>,
     ) -> Option<Result<u32>> {
-        let vacancy = self.handles.vacancy(u32::from(!is_manager))?;
+        let vacancy = match self.handles.entry(key(node), u32::from(!is_manager)) {
+            Entry::Free(vacancy) => vacancy,
+            Entry::Used(number) => {
+                let counted = self.increment(number, strength, is_manager, sender);
+                return Some(counted.map(|()| number));
+            }
+            Entry::Full => return None,
+        };
         let number = vacancy.number();
         match strength {
             Strength::Strong => {
@@ -176,7 +178,7 @@ impl Table {
         Some(Ok(number))
     }
 
-    /// Takes memory in for [`Table::insert`]. Gives it back if there can be no more handles.
+    /// Takes memory in for [`Table::refer_to`]. Gives it back if there can be no more handles.
     pub(super) fn provide(&mut self, room: Room) -> Result<(), Room> {
         self.handles.provide(room.0).map_err(Room)
     }

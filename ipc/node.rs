@@ -33,15 +33,14 @@ use crate::{
 /// How many waiting one-way messages are looked at for one that is outdated.
 const MAX_OUTDATED_SCAN: usize = 4096;
 
-/// Slots of a chunk: with its children 512 bytes.
-const SLOTS: usize = 18;
+/// Slots of a chunk: with its children 512 bytes, and both are powers of two, which is faster.
+const SLOTS: usize = 16;
 /// Children of a chunk.
-const FANOUT: usize = 10;
+const FANOUT: usize = 16;
 
 /// The nodes of a process, by address.
 pub(super) type Nodes = Table<Arc<Node>, SLOTS, FANOUT>;
-/// Memory for [`Nodes`].
-pub(super) type Chunk = table::Chunk<Arc<Node>, SLOTS, FANOUT>;
+type Chunk = table::Chunk<Arc<Node>, SLOTS, FANOUT>;
 kernel::static_assert!(size_of::<Chunk>() == 512);
 
 impl Item for Arc<Node> {
@@ -144,24 +143,35 @@ impl Node {
             GFP_KERNEL_ACCOUNT,
         )?;
 
-        let mut inner = owner.lock_with_node_room()?;
-        if inner.is_dead || inner.nodes.find(ptr).is_some() {
+        loop {
+            let mut inner = owner.lock_with_entries(1)?;
+            if inner.is_dead {
+                drop(inner);
+                return Err(EINVAL);
+            }
+            match inner.nodes.entry(ptr, 0) {
+                table::Entry::Free(vacancy) => vacancy.fill(node.clone()),
+                table::Entry::Used(_) => {
+                    drop(inner);
+                    return Err(EINVAL);
+                }
+                table::Entry::Full => {
+                    drop(inner);
+                    let chunk = Chunk::new(GFP_KERNEL_ACCOUNT)?;
+                    let provided = owner.inner.lock().nodes.provide(chunk);
+                    provided.map_err(|_| ENOMEM)?;
+                    continue;
+                }
+            }
+            let entry = Entry::reserve(&mut inner.queues);
+            node.state.access_mut(&mut inner).entry = entry;
+            trace::NodeMade::trace(|| trace::NodeMade {
+                tgid: owner.tgid,
+                node: number,
+            });
             drop(inner);
-            return Err(EINVAL);
+            return Ok(node);
         }
-        let Some(vacancy) = inner.nodes.vacancy(0) else {
-            drop(inner);
-            return Err(ENOMEM);
-        };
-        vacancy.fill(node.clone());
-        let entry = Entry::reserve(&mut inner.queues);
-        node.state.access_mut(&mut inner).entry = entry;
-        trace::NodeMade::trace(|| trace::NodeMade {
-            tgid: owner.tgid,
-            node: number,
-        });
-        drop(inner);
-        Ok(node)
     }
 
     /// Takes the node out of its owner's table and queues. Its own queue must be empty.
@@ -378,7 +388,11 @@ impl Node {
     ///
     /// With `sender`, the owner's thread that has just sent the object itself, the object is there
     /// for certain; the thread is the one that is told of the new reference.
-    pub(super) fn add_strong_handle(&self, is_manager: bool, sender: Option<&Thread>) -> Result {
+    pub(super) fn add_strong_handle(
+        self: &Arc<Self>,
+        is_manager: bool,
+        sender: Option<&Thread>,
+    ) -> Result {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access_mut(&mut inner);
         let tell = state
@@ -392,7 +406,7 @@ impl Node {
     }
 
     /// A handle's weak count became positive. Called with the handle's table locked.
-    pub(super) fn add_weak_handle(&self, sender: Option<&Thread>) {
+    pub(super) fn add_weak_handle(self: &Arc<Self>, sender: Option<&Thread>) {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access(&inner);
         let is_known = state.counts.weak.has;
@@ -402,16 +416,17 @@ impl Node {
     }
 
     /// Queues the node to the thread of its owner that sent it, before the message's completion.
-    fn queue_to_sender(&self, inner: &mut process::Inner, sender: &Thread) {
-        let Some(node) = inner.nodes.find(self.ptr).cloned() else {
-            return;
-        };
+    fn queue_to_sender(self: &Arc<Self>, inner: &mut process::Inner, sender: &Thread) {
         let entry = core::mem::replace(&mut self.state.access_mut(inner).entry, Entry::Gone);
+        if matches!(entry, Entry::Gone) {
+            return;
+        }
         // A reference to this node at most, and not the last: the table has one.
         drop(entry.cancel(&mut inner.queues));
         let entry = match Entry::reserve(&mut inner.queues) {
             Entry::Reserved(ticket) => {
-                Entry::Queued(sender.push_deferred_with(inner, Work::Node(node), ticket))
+                let work = Work::Node(self.clone());
+                Entry::Queued(sender.push_deferred_with(inner, work, ticket))
             }
             entry => entry,
         };
@@ -420,7 +435,7 @@ impl Node {
 
     /// A handle's strong count became 0 (`Strong`), or the handle itself is gone (`Weak`). Called
     /// with the handle's table locked; what is returned is to be finished with after unlocking.
-    pub(super) fn remove_handle(&self, strength: Strength) -> Settled {
+    pub(super) fn remove_handle(self: &Arc<Self>, strength: Strength) -> Settled {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access_mut(&mut inner);
         state.counts.remove_handle(strength);
@@ -434,7 +449,7 @@ impl Node {
     /// something to read, if only that nothing is new. What is returned is to be finished with after
     /// unlocking.
     pub(super) fn acknowledge(
-        &self,
+        self: &Arc<Self>,
         inner: &mut process::Inner,
         cookie: u64,
         strength: Strength,
@@ -448,7 +463,7 @@ impl Node {
     }
 
     /// A reference of a kind went: does the owner have to be told, or has the node served its time?
-    fn settle(&self, inner: &mut process::Inner, strength: Strength) -> Settled {
+    fn settle(self: &Arc<Self>, inner: &mut process::Inner, strength: Strength) -> Settled {
         if inner.is_dead {
             return Settled::default();
         }
@@ -466,16 +481,15 @@ impl Node {
     }
 
     /// Queues the node to its owner, unless it is queued already.
-    fn queue_to_owner(&self, inner: &mut process::Inner) -> Wake {
+    fn queue_to_owner(self: &Arc<Self>, inner: &mut process::Inner) -> Wake {
         let entry = core::mem::replace(&mut self.state.access_mut(inner).entry, Entry::Gone);
-        let (entry, wake) = match (entry, inner.nodes.find(self.ptr).cloned()) {
-            (Entry::Reserved(ticket), Some(node)) => {
-                let todo = inner.todo;
-                let position = inner.queues.push_back_with(todo, Work::Node(node), ticket);
+        let (entry, wake) = match entry {
+            Entry::Reserved(ticket) => {
+                let (todo, work) = (inner.todo, Work::Node(self.clone()));
+                let position = inner.queues.push_back_with(todo, work, ticket);
                 (Entry::Queued(position), inner.wake_for_todo(false))
             }
-            // The reference that was looked up is not the last one: the table has it.
-            (entry, _) => (entry, Wake::Nobody),
+            entry => (entry, Wake::Nobody),
         };
         self.state.access_mut(inner).entry = entry;
         wake

@@ -22,7 +22,7 @@ use super::{
     death::Death,
     freeze::{self, Freeze, Frozen},
     handle::{self, Room, Table},
-    node::{self, Hold, Nodes, Settled},
+    node::{Hold, Nodes, Settled},
     registry,
     stats::{self, Counts, ProcessCount},
     task,
@@ -365,22 +365,6 @@ impl Process {
         }
     }
 
-    /// Locks `inner` with room for a node, and a free place in the queues.
-    ///
-    /// May sleep. `ENOMEM`.
-    pub(super) fn lock_with_node_room(&self) -> Result<SpinLockGuard<'_, Inner>, AllocError> {
-        loop {
-            let mut inner = self.lock_with_entries(1)?;
-            if inner.nodes.vacancy(0).is_some() {
-                return Ok(inner);
-            }
-            drop(inner);
-            let chunk = node::Chunk::new(GFP_KERNEL_ACCOUNT)?;
-            let provided = self.inner.lock().nodes.provide(chunk);
-            provided.map_err(|_| AllocError)?;
-        }
-    }
-
     /// Locks `inner`, with a place set aside in the queues, and at least `others` free places.
     ///
     /// May sleep. `ENOMEM`.
@@ -493,14 +477,11 @@ impl Process {
         let is_manager = manager.is_some_and(|manager| Arc::ptr_eq(&manager, node));
         loop {
             let mut table = self.handles.lock();
-            if let Some(number) = table.number_of(node) {
-                table.increment(number, strength, is_manager, sender)?;
-                return Ok(number);
-            }
-            if let Some(result) = table.insert(node, is_manager, strength, sender) {
+            let counted = table.refer_to(node, is_manager, strength, sender);
+            drop(table);
+            if let Some(result) = counted {
                 return result;
             }
-            drop(table);
             let room = Room::new()?;
             let provided = self.handles.lock().provide(room);
             provided.map_err(|_| ENOMEM)?;
