@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bookkeeping in index arenas: the ranges of a receive area, and work queues.
+//! Bookkeeping in index arenas: the ranges of a receive area, work queues, and numbered items.
 //!
 //! # Duty
 //!
 //! Decides and remembers, nothing else: which bytes of an area belong to which buffer
-//! ([`ranges::Ranges`]), and what waits in which order ([`queue::Arena`]). It knows no pages (only
-//! their indices), no processes and no locks, and it needs nothing but [`core`], so the same files
-//! are built and tested on the host (`selftests/host/run.sh`), and by KUnit where there is one.
+//! ([`ranges::Ranges`]), what waits in which order ([`queue::Arena`]), and what has which number
+//! ([`table::Table`]). It knows no pages (only their indices), no processes and no locks, and it
+//! needs nothing but [`core`], so the same files are built and tested on the host
+//! (`selftests/host/run.sh`), and by KUnit where there is one.
 //!
 //! # Memory
 //!
@@ -31,6 +32,7 @@ pub(crate) mod queue;
 pub(crate) mod ranges;
 mod slab;
 mod storage;
+pub(crate) mod table;
 mod tree;
 
 pub(crate) use slab::Chunk;

@@ -16,6 +16,8 @@
 
 // CAST: `usize` is 64 bits wide (see the crate root), and holds any `u32`.
 
+use core::num::NonZeroU32;
+
 use super::{
     slab::{self, Slab, NONE},
     storage::{Heap, Storage},
@@ -47,7 +49,15 @@ pub(crate) fn new_chunk<W>(
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Queue {
     sentinel: u32,
-    generation: u32,
+    generation: NonZeroU32,
+}
+
+impl Queue {
+    /// None of any [`Arena`]: it is empty, and takes no items.
+    pub(crate) const NOWHERE: Self = Self {
+        sentinel: NONE,
+        generation: NonZeroU32::MAX,
+    };
 }
 
 impl Queue {
@@ -62,7 +72,7 @@ impl Queue {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Position {
     index: u32,
-    generation: u32,
+    generation: NonZeroU32,
 }
 
 /// A slot set aside in one [`Arena`].
@@ -84,8 +94,8 @@ pub(crate) struct Slot<W> {
     content: Content<W>,
     next: u32,
     previous: u32,
-    /// Counts the uses of the slot.
-    generation: u32,
+    /// Counts the uses of the slot. Not 0, so that an [`Option`] of what has it takes no more memory.
+    generation: NonZeroU32,
 }
 
 impl<W> Slot<W> {
@@ -99,15 +109,17 @@ impl<W> slab::Slot for Slot<W> {
         content: Content::Vacant,
         next: NONE,
         previous: NONE,
-        generation: 0,
+        generation: NonZeroU32::MIN,
     };
+}
 
+impl<W> slab::Chained for Slot<W> {
     fn next_vacant(&self) -> u32 {
         self.next
     }
 
     fn set_vacant(&mut self, next: u32) {
-        self.generation = self.generation.wrapping_add(1);
+        self.generation = self.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.next = next;
         self.previous = NONE;
     }
@@ -358,7 +370,7 @@ impl<W, S: Storage> Arena<W, S> {
 
     /// Fills a vacant slot that is to be between these two.
     fn fill(&mut self, index: u32, content: Content<W>, previous: u32, next: u32) -> Position {
-        let mut generation = 0;
+        let mut generation = NonZeroU32::MIN;
         if let Some(slot) = self.slots.get_mut(index) {
             slot.content = content;
             slot.previous = previous;

@@ -173,7 +173,9 @@ impl<B> slab::Slot for Slot<B> {
         is_one_way: false,
         clear: false,
     };
+}
 
+impl<B> slab::Chained for Slot<B> {
     fn next_vacant(&self) -> u32 {
         self.next
     }

@@ -15,12 +15,15 @@ use super::storage::{Heap, Storage};
 /// An index that no slot has.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// What a [`Slab`] is made of.
+/// What chunks are made of.
 pub(crate) trait Slot: Sized {
     /// A slot that is not in use.
     const VACANT: Self;
+}
 
-    /// The index that [`Slot::set_vacant`] stored.
+/// What a [`Slab`] is made of.
+pub(super) trait Chained: Slot {
+    /// The index that [`Chained::set_vacant`] stored.
     fn next_vacant(&self) -> u32;
 
     /// Empties the slot, and stores the index of another vacant one (or [`NONE`]) in it.
@@ -31,30 +34,24 @@ pub(crate) trait Slot: Sized {
 
 /// Memory for `N` slots and up to `FANOUT` more chunks.
 ///
-/// All slots of a chunk that is not part of a slab are vacant: it can only be made so, and once
+/// All slots of a chunk that is not part of a set are vacant: it can only be made so, and once
 /// handed in it does not come out again.
 pub(crate) struct Chunk<T, S: Storage, const N: usize, const FANOUT: usize> {
     pub(super) slots: [T; N],
     pub(super) children: [Option<S::Box<Self>>; FANOUT],
 }
 
-/// A growing set of slots.
+/// Slots that are found by their indices.
 ///
 /// # Invariants
 ///
-/// - `capacity` is `N` times the number of chunks, which have the numbers from 0 up.
-/// - Slots from `fresh` up have never been used; those below it are in use, or vacant and on the
-///   chain that starts at `vacant`.
-/// - `free` counts the vacant slots, the fresh ones included.
-pub(super) struct Slab<T, const N: usize, const FANOUT: usize, S: Storage = Heap> {
+/// `capacity` is `N` times the number of chunks, which have the numbers from 0 up.
+pub(super) struct Chunks<T, const N: usize, const FANOUT: usize, S: Storage = Heap> {
     root: Option<S::Box<Chunk<T, S, N, FANOUT>>>,
     capacity: u32,
-    fresh: u32,
-    vacant: u32,
-    free: u32,
 }
 
-impl<T: Slot, const N: usize, const FANOUT: usize, S: Storage> Slab<T, N, FANOUT, S> {
+impl<T, const N: usize, const FANOUT: usize, S: Storage> Chunks<T, N, FANOUT, S> {
     /// Slots of a chunk.
     // CAST: chunks have a few dozen slots.
     const SLOTS: u32 = N as u32;
@@ -62,23 +59,16 @@ impl<T: Slot, const N: usize, const FANOUT: usize, S: Storage> Slab<T, N, FANOUT
     // CAST: chunks have a few dozen children.
     const CHILDREN: u32 = FANOUT as u32;
 
-    /// Creates a slab without memory.
+    /// Creates a set without slots.
     pub(super) const fn new() -> Self {
         Self {
             root: None,
             capacity: 0,
-            fresh: 0,
-            vacant: NONE,
-            free: 0,
         }
     }
 
-    /// The number of vacant slots.
-    pub(super) fn free(&self) -> u32 {
-        self.free
-    }
-
     /// The number of slots.
+    #[inline]
     pub(super) fn capacity(&self) -> u32 {
         self.capacity
     }
@@ -111,7 +101,6 @@ impl<T: Slot, const N: usize, const FANOUT: usize, S: Storage> Slab<T, N, FANOUT
         }
         *place = Some(chunk);
         self.capacity = capacity;
-        self.free += Self::SLOTS;
         Ok(())
     }
 
@@ -131,14 +120,14 @@ impl<T: Slot, const N: usize, const FANOUT: usize, S: Storage> Slab<T, N, FANOUT
         if index == NONE {
             return None;
         }
-        let mut number = index / Self::SLOTS;
+        let (mut number, place) = (index / Self::SLOTS, index % Self::SLOTS);
         while number > 0 {
             number -= 1;
             let child = chunk.children.get((number % Self::CHILDREN) as usize)?;
             chunk = child.as_deref()?;
             number /= Self::CHILDREN;
         }
-        chunk.slots.get((index % Self::SLOTS) as usize)
+        chunk.slots.get(place as usize)
     }
 
     /// The slot with this index, to change it.
@@ -152,29 +141,87 @@ impl<T: Slot, const N: usize, const FANOUT: usize, S: Storage> Slab<T, N, FANOUT
         }
     }
 
-    /// Like [`Slab::find`].
+    /// Like [`Chunks::find`].
     #[inline(never)]
     fn find_mut(mut chunk: &mut Chunk<T, S, N, FANOUT>, index: u32) -> Option<&mut T> {
         if index == NONE {
             return None;
         }
-        let mut number = index / Self::SLOTS;
+        let (mut number, place) = (index / Self::SLOTS, index % Self::SLOTS);
         while number > 0 {
             number -= 1;
             let child = chunk.children.get_mut((number % Self::CHILDREN) as usize)?;
             chunk = child.as_deref_mut()?;
             number /= Self::CHILDREN;
         }
-        chunk.slots.get_mut((index % Self::SLOTS) as usize)
+        chunk.slots.get_mut(place as usize)
+    }
+}
+
+/// A growing set of slots, of which any vacant one is given out.
+///
+/// # Invariants
+///
+/// - Slots from `fresh` up have never been used; those below it are in use, or vacant and on the
+///   chain that starts at `vacant`.
+/// - `free` counts the vacant slots, the fresh ones included.
+pub(super) struct Slab<T, const N: usize, const FANOUT: usize, S: Storage = Heap> {
+    chunks: Chunks<T, N, FANOUT, S>,
+    fresh: u32,
+    vacant: u32,
+    free: u32,
+}
+
+impl<T: Chained, const N: usize, const FANOUT: usize, S: Storage> Slab<T, N, FANOUT, S> {
+    /// Creates a slab without memory.
+    pub(super) const fn new() -> Self {
+        Self {
+            chunks: Chunks::new(),
+            fresh: 0,
+            vacant: NONE,
+            free: 0,
+        }
+    }
+
+    /// The number of vacant slots.
+    pub(super) fn free(&self) -> u32 {
+        self.free
+    }
+
+    /// The number of slots.
+    pub(super) fn capacity(&self) -> u32 {
+        self.chunks.capacity()
+    }
+
+    /// Takes a chunk in. Gives it back if there can be no more.
+    pub(super) fn provide(
+        &mut self,
+        chunk: S::Box<Chunk<T, S, N, FANOUT>>,
+    ) -> Result<(), S::Box<Chunk<T, S, N, FANOUT>>> {
+        self.chunks.provide(chunk)?;
+        self.free += Chunks::<T, N, FANOUT, S>::SLOTS;
+        Ok(())
+    }
+
+    /// The slot with this index.
+    #[inline]
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        self.chunks.get(index)
+    }
+
+    /// The slot with this index, to change it.
+    #[inline]
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.chunks.get_mut(index)
     }
 
     /// Takes a vacant slot. The caller fills it.
     pub(super) fn take(&mut self) -> Option<u32> {
         let index = if self.vacant != NONE {
             let index = self.vacant;
-            self.vacant = self.get(index).map_or(NONE, Slot::next_vacant);
+            self.vacant = self.get(index).map_or(NONE, Chained::next_vacant);
             index
-        } else if self.fresh < self.capacity {
+        } else if self.fresh < self.capacity() {
             self.fresh += 1;
             self.fresh - 1
         } else {

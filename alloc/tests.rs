@@ -5,7 +5,7 @@
 #[cfg(rust_ipc_kunit)]
 use kernel::prelude::*;
 
-use super::{queue, ranges, storage::Heap};
+use super::{queue, ranges, storage::Heap, table};
 
 /// Leaves the function with a message unless the condition holds. (`assert!` is KUnit's in a test
 /// function, and a panic elsewhere.)
@@ -67,6 +67,23 @@ fn queue_chunk<W>() -> Box<queue::Chunk<W>> {
 fn queue_chunk<W>() -> KBox<queue::Chunk<W>> {
     loop {
         if let Ok(chunk) = queue::new_chunk(GFP_KERNEL) {
+            return chunk;
+        }
+    }
+}
+
+/// Small chunks, for many of them.
+type TableChunk = table::Chunk<(u64, u64), 3, 2>;
+
+#[cfg(rust_ipc_host)]
+fn table_chunk() -> Box<TableChunk> {
+    TableChunk::new()
+}
+
+#[cfg(not(rust_ipc_host))]
+fn table_chunk() -> KBox<TableChunk> {
+    loop {
+        if let Ok(chunk) = TableChunk::new(GFP_KERNEL) {
             return chunk;
         }
     }
@@ -561,6 +578,201 @@ mod queue_model {
     }
 }
 
+mod table_model {
+    use super::{
+        super::table::{Entry, Item, Table, Vacancy},
+        *,
+    };
+
+    impl Item for (u64, u64) {
+        type Key = u64;
+
+        fn key(&self) -> u64 {
+            self.0
+        }
+    }
+
+    type Place<'a> = Vacancy<'a, (u64, u64), 3, 2, Heap>;
+
+    /// The entry is to be a free one.
+    fn free(
+        entry: Entry<'_, (u64, u64), 3, 2, Heap>,
+    ) -> core::result::Result<Place<'_>, &'static str> {
+        match entry {
+            Entry::Free(vacancy) => Ok(vacancy),
+            Entry::Used(_) => Err("there is an item with that key"),
+            Entry::Full => Err("there is no memory"),
+        }
+    }
+
+    /// A table and its model: a list of what each number has.
+    struct Model {
+        table: Table<(u64, u64), 3, 2, Heap>,
+        items: List<Option<(u64, u64)>>,
+        value: u64,
+    }
+
+    impl Model {
+        /// Keys are below this.
+        const KEYS: usize = 64;
+
+        fn item(&self, number: usize) -> Option<(u64, u64)> {
+            self.items.get(number).copied().flatten()
+        }
+
+        /// The number and key of the item with the lowest key from `key` on.
+        fn lowest(&self, key: u64) -> Option<(u32, u64)> {
+            let items = self.items.iter().enumerate();
+            items
+                .filter_map(|(number, item)| Some((number as u32, (*item)?.0)))
+                .filter(|(_, found)| *found >= key)
+                .min_by_key(|(_, found)| *found)
+        }
+
+        fn insert(&mut self, key: u64, from: usize) -> Checked {
+            if let Some((number, _)) = self.lowest(key).filter(|(_, found)| *found == key) {
+                let entry = self.table.entry(key, from as u32);
+                ensure!(matches!(entry, Entry::Used(found) if found == number));
+                return Ok(());
+            }
+            let mut number = from;
+            while self.item(number).is_some() {
+                number += 1;
+            }
+            while matches!(self.table.entry(key, from as u32), Entry::Full) {
+                // Not before there is no room for the number.
+                ensure!(number >= self.items.len());
+                ensure!(self.table.provide(table_chunk()).is_ok());
+                for _ in 0..3 {
+                    push(&mut self.items, None);
+                }
+            }
+            self.value += 1;
+            let vacancy = free(self.table.entry(key, from as u32))?;
+            ensure!(vacancy.number() as usize == number);
+            vacancy.fill((key, self.value));
+            *self.items.get_mut(number).ok_or("no room")? = Some((key, self.value));
+            Ok(())
+        }
+
+        fn remove(&mut self, number: usize) -> Checked {
+            let expected = self.items.get_mut(number).and_then(Option::take);
+            ensure!(self.table.remove(number as u32) == expected);
+            ensure!(self.table.remove(number as u32).is_none());
+            Ok(())
+        }
+
+        fn change(&mut self, number: usize) -> Checked {
+            self.value += 1;
+            let there = self.table.get_mut(number as u32);
+            let expected = self.items.get_mut(number).and_then(Option::as_mut);
+            ensure!(there.is_some() == expected.is_some());
+            if let (Some(there), Some(expected)) = (there, expected) {
+                (there.1, expected.1) = (self.value, self.value);
+            }
+            Ok(())
+        }
+
+        fn check(&self) -> Checked {
+            let used = self.items.iter().flatten().count();
+            ensure!(self.table.len() == used);
+            for number in 0..self.items.len() + 2 {
+                ensure!(self.table.get(number as u32).copied() == self.item(number));
+            }
+            for key in 0..=Self::KEYS as u64 {
+                let lowest = self.lowest(key);
+                let there = self.table.find_from(key);
+                ensure!(there.map(Item::key) == lowest.map(|(_, key)| key));
+                let exactly = lowest.filter(|(_, found)| *found == key);
+                ensure!(self.table.number_of(key) == exactly.map(|(number, _)| number));
+                let there = self.table.find(key);
+                ensure!(there.map(Item::key) == exactly.map(|(_, key)| key));
+            }
+            self.in_order()?;
+            self.table.check()
+        }
+
+        /// All items, and no other, are found by going from number to number.
+        fn in_order(&self) -> Checked {
+            let mut next = 0;
+            while let Some((number, found)) = self.table.next(next) {
+                ensure!(number >= next && found.copied() == self.item(number as usize));
+                ensure!((next..number).all(|skipped| self.item(skipped as usize).is_none()));
+                // Without an item it is where to go on, and so it is further.
+                ensure!(found.is_some() || number > next);
+                next = number + u32::from(found.is_some());
+            }
+            ensure!((next as usize..self.items.len()).all(|rest| self.item(rest).is_none()));
+            ensure!(self.table.next(u32::MAX).is_none());
+            Ok(())
+        }
+    }
+
+    /// `steps` random operations.
+    pub(super) fn random(seed: u64, steps: usize) -> Checked {
+        let mut random = Random(seed);
+        let mut model = Model {
+            table: Table::new(),
+            items: List::new(),
+            value: 0,
+        };
+        ensure!(matches!(model.table.entry(0, 0), Entry::Full));
+        for step in 0..steps {
+            // Phases in which it fills and empties.
+            let eager = if step / 64 % 2 == 0 { 6 } else { 3 };
+            let number = random.below(model.items.len() + 2);
+            match random.below(10) {
+                0 => model.change(number)?,
+                kind if kind <= eager => {
+                    let key = random.below(Model::KEYS) as u64;
+                    // Mostly as it is used: number 0 is for one that is special.
+                    let from = match random.below(8) {
+                        0 => random.below(9),
+                        from => usize::from(from > 1),
+                    };
+                    model.insert(key, from)?;
+                }
+                _ => model.remove(number)?,
+            }
+            model.check()?;
+        }
+        while let Some((number, _)) = model.lowest(0) {
+            model.remove(number as usize)?;
+            model.check()?;
+        }
+        Ok(())
+    }
+
+    /// A table in which the last of `count` items alone is left: the next one is found in steps that
+    /// are bounded.
+    pub(super) fn gap(count: usize) -> Checked {
+        let mut table: Table<(u64, u64), 3, 2, Heap> = Table::new();
+        for key in 0..count as u64 {
+            if matches!(table.entry(key, 0), Entry::Full) {
+                ensure!(table.provide(table_chunk()).is_ok());
+            }
+            free(table.entry(key, 0))?.fill((key, 0));
+        }
+        // From both ends, so that neither tree sees an order.
+        for number in 0..count as u32 / 2 {
+            ensure!(table.remove(number).is_some());
+            let other = count as u32 - 2 - number;
+            ensure!(other <= number || table.remove(other).is_some());
+        }
+        table.check()?;
+        ensure!(table.len() == 1 && table.number_of(count as u64 - 1) == Some(count as u32 - 1));
+        let (mut next, mut steps) = (0, 0);
+        while let Some((number, None)) = table.next(next) {
+            ensure!(number > next);
+            (next, steps) = (number, steps + 1);
+        }
+        ensure!(steps == (count - 1) / 1024);
+        ensure!(table.next(next) == Some((count as u32 - 1, Some(&(count as u64 - 1, 0)))));
+        ensure!(free(table.entry(0, 0))?.number() == 0);
+        Ok(())
+    }
+}
+
 /// For `selftests/host/fuzz.rs`, which makes the choices.
 #[cfg(rust_ipc_fuzz)]
 pub(crate) fn ranges_by_choice() -> Checked {
@@ -573,11 +785,17 @@ pub(crate) fn queues_by_choice() -> Checked {
     queue_model::random(1, 300)
 }
 
+/// For `selftests/host/fuzz.rs`, which makes the choices.
+#[cfg(rust_ipc_fuzz)]
+pub(crate) fn table_by_choice() -> Checked {
+    table_model::random(1, 300)
+}
+
 #[cfg_attr(rust_ipc_kunit, kunit_tests(rust_ipc_alloc))]
 mod cases {
     use super::{
         super::{
-            queue::{Arena, CHUNK_SLOTS},
+            queue::{Arena, Queue, CHUNK_SLOTS},
             ranges::{Error, Kind, Ranges, Taken},
         },
         *,
@@ -815,6 +1033,23 @@ mod cases {
     }
 
     #[test]
+    fn nowhere_is_no_queue() {
+        let mut arena = Arena::<u64>::new();
+        assert!(arena.is_empty(Queue::NOWHERE));
+        // More than one, so that there is more than one place to look in.
+        for _ in 0..3 {
+            arena.provide(queue_chunk());
+        }
+        assert!(arena.is_empty(Queue::NOWHERE));
+        assert_eq!(arena.push_back(Queue::NOWHERE, 1), Err(1));
+        assert_eq!(arena.push_front(Queue::NOWHERE, 1), Err(1));
+        assert_eq!(arena.pop_front(Queue::NOWHERE), None);
+        assert!(!arena.free_queue(Queue::NOWHERE));
+        assert_eq!(arena.positions(Queue::NOWHERE).count(), 0);
+        assert_eq!(arena.used(), 0);
+    }
+
+    #[test]
     fn tickets_keep_their_slots() {
         let mut arena = Arena::<u64>::new();
         assert!(arena.needs_memory(1));
@@ -837,5 +1072,18 @@ mod cases {
         assert_eq!(arena.remove(position), Some(100));
         assert_eq!(arena.remove(position), None);
         assert!(arena.push_back(queue, 101).is_ok());
+    }
+
+    #[test]
+    fn table_random() {
+        for seed in 0..EFFORT as u64 {
+            assert_eq!(table_model::random(seed, 1000), Ok(()));
+        }
+    }
+
+    #[test]
+    fn table_many() {
+        let count = if cfg!(rust_ipc_host) { 50_001 } else { 5_001 };
+        assert_eq!(table_model::gap(count), Ok(()));
     }
 }

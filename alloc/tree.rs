@@ -215,8 +215,9 @@ impl Tree {
         Ok(count)
     }
 
-    /// Makes `index` a child of `parent`, or the root if that is [`NONE`].
-    fn attach(&mut self, nodes: &mut impl Nodes, index: u32, parent: u32, right: bool) {
+    /// Makes slot `index`, which is in no tree, a child of `parent`, which has none on that side; or
+    /// the root, if `parent` is [`NONE`] and the tree empty.
+    pub(super) fn attach(&mut self, nodes: &mut impl Nodes, index: u32, parent: u32, right: bool) {
         if let Some(node) = nodes.node_mut(index) {
             *node = Node {
                 parent,

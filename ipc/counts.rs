@@ -16,19 +16,30 @@ pub(super) struct Told {
     pub(super) pending: bool,
 }
 
-/// The counts of a node.
+/// The counts of a node. One that has come to its end stays there, as those of the kernel do: then
+/// the node stays as long as its owner.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Counts {
     /// Handles with a strong count.
-    pub(super) strong_handles: usize,
+    pub(super) strong_handles: u32,
     /// Handles, each an implicit weak reference.
-    pub(super) handles: usize,
+    pub(super) handles: u32,
     /// Strong references that the driver holds: messages, unacknowledged `BR_ACQUIRE`.
-    pub(super) local_strong: usize,
+    pub(super) local_strong: u32,
     /// Weak references that the driver holds: unacknowledged `BR_INCREFS`.
-    pub(super) local_weak: usize,
+    pub(super) local_weak: u32,
     pub(super) strong: Told,
     pub(super) weak: Told,
+}
+
+fn add(count: &mut u32) {
+    *count = count.saturating_add(1);
+}
+
+fn subtract(count: &mut u32) {
+    if *count < u32::MAX {
+        *count -= 1;
+    }
 }
 
 /// What is left to do after a reference went.
@@ -69,8 +80,8 @@ impl Counts {
     /// The node becomes the context manager's: from now on its owner is not told of references, and
     /// the driver holds one of each kind.
     pub(super) fn become_manager(&mut self) {
-        self.local_strong += 1;
-        self.local_weak += 1;
+        add(&mut self.local_strong);
+        add(&mut self.local_weak);
         self.strong.has = true;
         self.weak.has = true;
     }
@@ -86,22 +97,22 @@ impl Counts {
     /// The driver takes a reference.
     pub(super) fn hold(&mut self, strength: Strength) {
         match strength {
-            Strength::Strong => self.local_strong += 1,
-            Strength::Weak => self.local_weak += 1,
+            Strength::Strong => add(&mut self.local_strong),
+            Strength::Weak => add(&mut self.local_weak),
         }
     }
 
     /// The driver gives one back. [`Counts::outcome`] says what follows.
     pub(super) fn let_go(&mut self, strength: Strength) {
         match strength {
-            Strength::Strong => self.local_strong -= 1,
-            Strength::Weak => self.local_weak -= 1,
+            Strength::Strong => subtract(&mut self.local_strong),
+            Strength::Weak => subtract(&mut self.local_weak),
         }
     }
 
     /// A handle came to be.
     pub(super) fn add_handle(&mut self) {
-        self.handles += 1;
+        add(&mut self.handles);
     }
 
     /// A handle's strong count became positive. Says whether the owner, who has just sent the object
@@ -114,7 +125,7 @@ impl Counts {
         if !is_sent && self.strong_handles == 0 && !(is_manager && is_known) {
             return None;
         }
-        self.strong_handles += 1;
+        add(&mut self.strong_handles);
         Some(is_sent && !is_known)
     }
 
@@ -122,8 +133,8 @@ impl Counts {
     /// [`Counts::outcome`] says what follows.
     pub(super) fn remove_handle(&mut self, strength: Strength) {
         match strength {
-            Strength::Strong => self.strong_handles -= 1,
-            Strength::Weak => self.handles -= 1,
+            Strength::Strong => subtract(&mut self.strong_handles),
+            Strength::Weak => subtract(&mut self.handles),
         }
     }
 
@@ -138,7 +149,7 @@ impl Counts {
             return false;
         }
         told.pending = false;
-        *local -= 1;
+        subtract(local);
         true
     }
 
@@ -174,11 +185,11 @@ impl Counts {
         self.weak.has = is_weak;
         if news.increfs {
             self.weak.pending = true;
-            self.local_weak += 1;
+            add(&mut self.local_weak);
         }
         if news.acquire {
             self.strong.pending = true;
-            self.local_strong += 1;
+            add(&mut self.local_strong);
         }
         news
     }

@@ -195,7 +195,7 @@ impl Process {
             }
             Line::Node(from) => self.print_node(from, all, out),
             Line::NodeWork(ptr, at) => {
-                let queue = |inner: &process::Inner| inner.nodes.get(&ptr)?.queue(inner);
+                let queue = |inner: &process::Inner| inner.nodes.find(ptr)?.queue(inner);
                 let next = self.print_work("    pending", at, queue, all, out);
                 match next {
                     Some(at) => Some(Line::NodeWork(ptr, at)),
@@ -332,7 +332,7 @@ impl Process {
     /// The first node from the address `from` on.
     fn print_node(&self, from: u64, all: bool, out: &SeqFile) -> Option<Line> {
         let inner = self.inner.lock();
-        let Some(cursor) = inner.nodes.cursor_lower_bound(&from) else {
+        let Some(node) = inner.nodes.find_from(from) else {
             let work = InQueue::new(&inner);
             drop(inner);
             return Some(if all {
@@ -341,7 +341,6 @@ impl Process {
                 Line::Work(work)
             });
         };
-        let node = cursor.current().1;
         let seen = node.look(&inner);
         let counts = &seen.counts;
         let (ptr, cookie, number) = (node.ptr, node.cookie, node.number);
@@ -374,11 +373,12 @@ impl Process {
 
     /// The first handle from `from` on.
     fn print_handle(&self, from: u32, out: &SeqFile) -> Line {
-        let table = self.handles.lock();
-        let seen = table.look(from);
-        drop(table);
-        let Some(seen) = seen else {
+        let step = self.handles.lock().look(from);
+        let Some((next, seen)) = step else {
             return Line::Buffer(0);
+        };
+        let Some(seen) = seen else {
+            return Line::Handle(next);
         };
         let is_dead = seen.node.owner.inner.lock().is_dead;
         seq_print!(
@@ -393,10 +393,7 @@ impl Process {
             mark(seen.has_death, " death_notification"),
             mark(seen.has_freeze, " freeze_notification"),
         );
-        match seen.number.checked_add(1) {
-            Some(next) => Line::Handle(next),
-            None => Line::Buffer(0),
-        }
+        Line::Handle(next)
     }
 
     /// The first buffer from the offset `from` on.
@@ -423,7 +420,7 @@ impl Process {
     fn print_stats(&self, out: &SeqFile) {
         let inner = self.inner.lock();
         let pool = inner.pool();
-        let (threads, nodes) = (inner.thread_count, inner.node_count);
+        let (threads, nodes) = (inner.thread_count, inner.nodes.len());
         let messages = inner.messages();
         drop(inner);
         let handles = self.handles.lock().len();

@@ -2,22 +2,25 @@
 
 //! Handles: a process's names for other processes' nodes.
 
-use kernel::{
-    id_pool::IdPool,
-    prelude::*,
-    rbtree::{RBTree, RBTreeNode, RBTreeNodeReservation},
-    sync::Arc,
-    task::Pid,
-};
+use kernel::{prelude::*, sync::Arc, task::Pid};
 
 use super::{death::Death, freeze::Freeze, node::Settled, stats::HandleCount, Node, Thread};
 use crate::{
+    alloc::table::{self, Entry, Item},
     uapi::Strength,
     watch::trace::{self, Step},
 };
 
 /// The handle that names the context manager.
 pub(super) const MANAGER: u32 = 0;
+
+/// Slots of a chunk: with its children 512 bytes, and both are powers of two, which is faster.
+const SLOTS: usize = 8;
+/// Children of a chunk.
+const FANOUT: usize = 16;
+
+type Chunk = table::Chunk<Handle, SLOTS, FANOUT>;
+kernel::static_assert!(size_of::<Chunk>() == 512);
 
 /// A handle's entry.
 struct Handle {
@@ -29,21 +32,15 @@ struct Handle {
     freeze: Option<Arc<Freeze>>,
 }
 
-/// The handles of a process.
+/// The handles of a process, by number, and by the address of the node.
 ///
 /// # Invariants
 ///
-/// `by_node` has an entry for each of `by_number`, and an id of `numbers` is taken exactly if it is
-/// the number of one of them. Each handle has a positive count.
+/// Each handle has a positive count.
 pub(super) struct Table {
     /// Whose table it is.
     tgid: Pid,
-    by_number: RBTree<u32, Handle>,
-    /// Numbers by node address.
-    by_node: RBTree<usize, u32>,
-    numbers: IdPool,
-    /// How many handles there are.
-    len: usize,
+    handles: table::Table<Handle, SLOTS, FANOUT>,
 }
 
 /// What there is to be seen of a handle. Not to be dropped under a lock: the node is a reference.
@@ -56,19 +53,13 @@ pub(super) struct Seen {
     pub(super) has_freeze: bool,
 }
 
-/// Memory for one more handle, allocated before the table is locked.
-pub(super) struct Room {
-    by_number: RBTreeNodeReservation<u32, Handle>,
-    by_node: RBTreeNodeReservation<usize, u32>,
-}
+/// Memory for more handles, allocated before the table is locked.
+pub(super) struct Room(KBox<Chunk>);
 
 impl Room {
     /// May sleep. `ENOMEM`.
     pub(super) fn new() -> Result<Self> {
-        Ok(Room {
-            by_number: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
-            by_node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
-        })
+        Ok(Room(Chunk::new(GFP_KERNEL_ACCOUNT)?))
     }
 }
 
@@ -76,8 +67,7 @@ impl Room {
 #[derive(Default)]
 #[must_use = "must outlive the lock"]
 pub(super) struct Removed {
-    handle: Option<RBTreeNode<u32, Handle>>,
-    number: Option<RBTreeNode<usize, u32>>,
+    handle: Option<Handle>,
     /// What the node makes of the strong count that went, and of the handle that did.
     strong: Settled,
     weak: Settled,
@@ -90,8 +80,7 @@ impl Removed {
     pub(super) fn finish(self) {
         self.strong.finish();
         self.weak.finish();
-        if let Some(entry) = self.handle {
-            let (_, handle) = entry.to_key_value();
+        if let Some(handle) = self.handle {
             if let Some(death) = handle.death {
                 death.discard(&handle.node);
             }
@@ -99,7 +88,6 @@ impl Removed {
                 freeze.discard(&handle.node);
             }
         }
-        drop(self.number);
     }
 }
 
@@ -121,56 +109,61 @@ fn key(node: &Arc<Node>) -> usize {
     Arc::as_ptr(node).addr()
 }
 
+impl Item for Handle {
+    type Key = usize;
+
+    fn key(&self) -> usize {
+        key(&self.node)
+    }
+}
+
 impl Table {
     pub(super) fn new(tgid: Pid) -> Self {
         Table {
             tgid,
-            by_number: RBTree::new(),
-            by_node: RBTree::new(),
-            numbers: IdPool::new(),
-            len: 0,
+            handles: table::Table::new(),
         }
     }
 
     /// The node that `number` names, if the handle has the strength asked for (any handle is weak).
     pub(super) fn get(&self, number: u32, strength: Strength) -> Option<&Arc<Node>> {
-        let handle = self.by_number.get(&number)?;
+        let handle = self.handles.get(number)?;
         (strength == Strength::Weak || handle.strong > 0).then_some(&handle.node)
     }
 
-    /// Whether the table can name `node` without [`Table::insert`].
-    pub(super) fn number_of(&self, node: &Arc<Node>) -> Option<u32> {
-        self.by_node.get(&key(node)).copied()
-    }
-
-    /// Enters `node`, which is not in the table yet, and counts one reference to it.
+    /// Counts one more reference to `node`, under a new handle if it has none yet.
     ///
     /// The context manager's node gets number 0 where that is free, all others the lowest free one
-    /// from 1. Gives `room` back if the number pool has to grow first: see [`Table::numbers`].
-    pub(super) fn insert(
+    /// from 1. Returns the number; [`None`] without memory: see [`Table::provide`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::increment`]. Nothing has changed then.
+    pub(super) fn refer_to(
         &mut self,
         node: &Arc<Node>,
         is_manager: bool,
         strength: Strength,
         sender: Option<&Thread>,
-        room: Room,
-    ) -> Result<Result<u32>, Room> {
-        let lowest = usize::from(!is_manager);
-        let Some(id) = self.numbers.find_unused_id(lowest) else {
-            return Err(room);
+    ) -> Option<Result<u32>> {
+        let vacancy = match self.handles.entry(key(node), u32::from(!is_manager)) {
+            Entry::Free(vacancy) => vacancy,
+            Entry::Used(number) => {
+                let counted = self.increment(number, strength, is_manager, sender);
+                return Some(counted.map(|()| number));
+            }
+            Entry::Full => return None,
         };
-        let number = id.as_u32();
+        let number = vacancy.number();
         match strength {
             Strength::Strong => {
                 if let Err(error) = node.add_strong_handle(is_manager, sender) {
-                    return Ok(Err(error));
+                    return Some(Err(error));
                 }
             }
             Strength::Weak => node.add_weak_handle(sender),
         }
         node.add_handle();
-        id.acquire();
-        self.len += 1;
         let handle = Handle {
             node: node.clone(),
             _count: HandleCount::new(),
@@ -180,39 +173,37 @@ impl Table {
             freeze: None,
         };
         handle.trace(self.tgid, number);
-        // INVARIANT: Both trees and the pool get the number; one count is 1. The keys are new, so
-        // nothing is replaced.
-        let _ = self
-            .by_number
-            .insert(room.by_number.into_node(number, handle));
-        let _ = self
-            .by_node
-            .insert(room.by_node.into_node(key(node), number));
-        Ok(Ok(number))
+        // INVARIANT: One count is 1.
+        vacancy.fill(handle);
+        Some(Ok(number))
     }
 
-    /// What there is to be seen of the first handle from `from` on.
-    pub(super) fn look(&self, from: u32) -> Option<Seen> {
-        let cursor = self.by_number.cursor_lower_bound(&from)?;
-        let (number, handle) = cursor.current();
-        Some(Seen {
-            number: *number,
+    /// Takes memory in for [`Table::refer_to`]. Gives it back if there can be no more handles.
+    pub(super) fn provide(&mut self, room: Room) -> Result<(), Room> {
+        self.handles.provide(room.0).map_err(Room)
+    }
+
+    /// What there is to be seen of the first handle from `from` on, or nothing if that is far; and
+    /// where to go on. [`None`] at the end.
+    pub(super) fn look(&self, from: u32) -> Option<(u32, Option<Seen>)> {
+        let (number, handle) = self.handles.next(from)?;
+        let Some(handle) = handle else {
+            return Some((number, None));
+        };
+        let seen = Seen {
+            number,
             node: handle.node.clone(),
             strong: handle.strong,
             weak: handle.weak,
             has_death: handle.death.is_some(),
             has_freeze: handle.freeze.is_some(),
-        })
+        };
+        Some((number.saturating_add(1), Some(seen)))
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The pool of numbers, for growing it.
-    pub(super) fn numbers(&mut self) -> &mut IdPool {
-        &mut self.numbers
+        self.handles.len()
     }
 
     /// Counts one more reference.
@@ -228,7 +219,7 @@ impl Table {
         is_manager: bool,
         sender: Option<&Thread>,
     ) -> Result {
-        let handle = self.by_number.get_mut(&number).ok_or(EINVAL)?;
+        let handle = self.handles.get_mut(number).ok_or(EINVAL)?;
         let count = match strength {
             Strength::Strong => &mut handle.strong,
             Strength::Weak => &mut handle.weak,
@@ -251,7 +242,7 @@ impl Table {
     ///
     /// `EINVAL`: no such handle, or its count is 0. Nothing has changed then.
     pub(super) fn decrement(&mut self, number: u32, strength: Strength) -> Result<Removed> {
-        let handle = self.by_number.get_mut(&number).ok_or(EINVAL)?;
+        let handle = self.handles.get_mut(number).ok_or(EINVAL)?;
         let count = match strength {
             Strength::Strong => &mut handle.strong,
             Strength::Weak => &mut handle.weak,
@@ -264,25 +255,14 @@ impl Table {
         }
         if handle.strong == 0 && handle.weak == 0 {
             removed.weak = handle.node.remove_handle(Strength::Weak);
-            let node = key(&handle.node);
-            self.remove(number, node, &mut removed);
+            removed.handle = self.handles.remove(number);
         }
         Ok(removed)
     }
 
-    /// Takes a handle out, and the key of its node.
-    fn remove(&mut self, number: u32, node: usize, removed: &mut Removed) {
-        // INVARIANT: The number leaves all three.
-        // CAST: `usize` is 64 bits wide; see the crate root.
-        self.numbers.release_id(number as usize);
-        self.len = self.len.saturating_sub(1);
-        removed.handle = self.by_number.remove_node(&number);
-        removed.number = self.by_node.remove_node(&node);
-    }
-
     /// Attaches a notification to a handle. `None` if there is no such handle or it has one.
     pub(super) fn set_death(&mut self, number: u32, death: &Arc<Death>) -> Option<Arc<Node>> {
-        let handle = self.by_number.get_mut(&number)?;
+        let handle = self.handles.get_mut(number)?;
         if handle.death.is_some() {
             return None;
         }
@@ -297,14 +277,14 @@ impl Table {
         number: u32,
         cookie: u64,
     ) -> Option<(Arc<Death>, Arc<Node>)> {
-        let handle = self.by_number.get_mut(&number)?;
+        let handle = self.handles.get_mut(number)?;
         let death = handle.death.take_if(|death| death.cookie() == cookie)?;
         Some((death, handle.node.clone()))
     }
 
     /// Attaches a freeze notification to a handle. `None` if there is no such handle or it has one.
     pub(super) fn set_freeze(&mut self, number: u32, freeze: &Arc<Freeze>) -> Option<Arc<Node>> {
-        let handle = self.by_number.get_mut(&number)?;
+        let handle = self.handles.get_mut(number)?;
         if handle.freeze.is_some() {
             return None;
         }
@@ -319,23 +299,27 @@ impl Table {
         number: u32,
         cookie: u64,
     ) -> Option<(Arc<Freeze>, Arc<Node>)> {
-        let handle = self.by_number.get_mut(&number)?;
+        let handle = self.handles.get_mut(number)?;
         let freeze = handle.freeze.take_if(|freeze| freeze.cookie() == cookie)?;
         Some((freeze, handle.node.clone()))
     }
 
-    /// Takes any one handle out of the table. For the end of the process.
-    pub(super) fn remove_any(&mut self) -> Option<Removed> {
-        let (&number, handle) = self.by_number.iter_mut().next()?;
+    /// Takes the first handle from `from` on out, or nothing if that is far; and says where to go on.
+    /// [`None`] at the end. For the end of the process.
+    pub(super) fn remove_from(&mut self, from: u32) -> Option<(u32, Removed)> {
+        let (number, handle) = self.handles.next(from)?;
         let mut removed = Removed::default();
+        if handle.is_none() {
+            return Some((number, removed));
+        }
+        let handle = self.handles.get_mut(number)?;
         if handle.strong > 0 {
             removed.strong = handle.node.remove_handle(Strength::Strong);
         }
         (handle.strong, handle.weak) = (0, 0);
         handle.trace(self.tgid, number);
         removed.weak = handle.node.remove_handle(Strength::Weak);
-        let node = key(&handle.node);
-        self.remove(number, node, &mut removed);
-        Some(removed)
+        removed.handle = self.handles.remove(number);
+        Some((number.saturating_add(1), removed))
     }
 }

@@ -8,7 +8,7 @@
 
 use kernel::{
     prelude::*,
-    rbtree::{RBTree, RBTreeNode},
+    rbtree::RBTree,
     sync::{Arc, LockedBy},
 };
 
@@ -22,7 +22,10 @@ use super::{
     work::{Entry, Work},
 };
 use crate::{
-    alloc::queue::{Position, Queue},
+    alloc::{
+        queue::{Position, Queue},
+        table::{self, Item, Table},
+    },
     uapi::{br, node_flags, Strength},
     watch::trace,
 };
@@ -30,14 +33,32 @@ use crate::{
 /// How many waiting one-way messages are looked at for one that is outdated.
 const MAX_OUTDATED_SCAN: usize = 4096;
 
+/// Slots of a chunk: with its children 512 bytes, and both are powers of two, which is faster.
+const SLOTS: usize = 16;
+/// Children of a chunk.
+const FANOUT: usize = 16;
+
+/// The nodes of a process, by address.
+pub(super) type Nodes = Table<Arc<Node>, SLOTS, FANOUT>;
+type Chunk = table::Chunk<Arc<Node>, SLOTS, FANOUT>;
+kernel::static_assert!(size_of::<Chunk>() == 512);
+
+impl Item for Arc<Node> {
+    type Key = u64;
+
+    fn key(&self) -> u64 {
+        self.ptr
+    }
+}
+
 /// The state of a node, guarded by its owner's `inner` lock.
 struct State {
     counts: Counts,
     /// The node's place in its owner's queues.
     entry: Entry,
-    /// A one-way message to the node is queued to its owner, or delivered and not yet freed.
-    one_way_busy: bool,
-    /// One-way messages that wait for their turn, while the node is its owner's.
+    /// There if a one-way message to the node is queued to its owner, or delivered and not yet freed:
+    /// others wait here for their turn. It takes memory, so it is [`Queue::NOWHERE`] until the first
+    /// one has to wait.
     one_way: Option<Queue>,
     /// Who is to be told when the owner goes, by [`Death::key`].
     deaths: RBTree<usize, Arc<Death>>,
@@ -49,7 +70,6 @@ impl State {
         State {
             counts: Counts::new(),
             entry: Entry::Gone,
-            one_way_busy: false,
             one_way: None,
             deaths: RBTree::new(),
         }
@@ -77,11 +97,14 @@ pub(crate) struct Node {
     state: LockedBy<State, process::Inner>,
 }
 
+// With its reference count what `kmalloc()` has in 96 bytes.
+kernel::static_assert!(size_of::<Node>() == 88);
+
 /// References to be dropped once nothing is locked.
 #[must_use = "must outlive the lock"]
 #[derive(Default)]
 pub(super) struct Removed {
-    _entry: Option<RBTreeNode<u64, Arc<Node>>>,
+    _node: Option<Arc<Node>>,
     _work: Option<Work>,
 }
 
@@ -119,51 +142,59 @@ impl Node {
             },
             GFP_KERNEL_ACCOUNT,
         )?;
-        let tree_node = RBTreeNode::new(ptr, node.clone(), GFP_KERNEL_ACCOUNT)?;
 
-        let mut inner = owner.lock_with_entries(2)?;
-        if inner.is_dead || inner.nodes.get(&ptr).is_some() {
+        loop {
+            let mut inner = owner.lock_with_entries(1)?;
+            if inner.is_dead {
+                drop(inner);
+                return Err(EINVAL);
+            }
+            match inner.nodes.entry(ptr, 0) {
+                table::Entry::Free(vacancy) => vacancy.fill(node.clone()),
+                table::Entry::Used(_) => {
+                    drop(inner);
+                    return Err(EINVAL);
+                }
+                table::Entry::Full => {
+                    drop(inner);
+                    let chunk = Chunk::new(GFP_KERNEL_ACCOUNT)?;
+                    let provided = owner.inner.lock().nodes.provide(chunk);
+                    provided.map_err(|_| ENOMEM)?;
+                    continue;
+                }
+            }
+            let entry = Entry::reserve(&mut inner.queues);
+            node.state.access_mut(&mut inner).entry = entry;
+            trace::NodeMade::trace(|| trace::NodeMade {
+                tgid: owner.tgid,
+                node: number,
+            });
             drop(inner);
-            return Err(EINVAL);
+            return Ok(node);
         }
-        let queue = inner.queues.new_queue();
-        let entry = Entry::reserve(&mut inner.queues);
-        let state = node.state.access_mut(&mut inner);
-        state.one_way = queue;
-        state.entry = entry;
-        let replaced = inner.nodes.insert(tree_node);
-        inner.node_count += 1;
-        trace::NodeMade::trace(|| trace::NodeMade {
-            tgid: owner.tgid,
-            node: number,
-        });
-        drop(inner);
-        drop(replaced);
-        Ok(node)
     }
 
-    /// Takes the node out of its owner's tree and queues. Its own queue must be empty.
+    /// Takes the node out of its owner's table and queues. Its own queue must be empty.
     pub(super) fn remove(&self, inner: &mut process::Inner) -> Removed {
-        let state = self.state.access_mut(inner);
-        let entry = core::mem::replace(&mut state.entry, Entry::Gone);
-        let queue = state.one_way.take();
+        let entry = core::mem::replace(&mut self.state.access_mut(inner).entry, Entry::Gone);
         let work = entry.cancel(&mut inner.queues);
-        if let Some(queue) = queue {
-            inner.queues.free_queue(queue);
-        }
+        self.end_turns(inner);
         // Another node of that address may have come after this one went.
-        let is_there = |node: &Arc<Node>| core::ptr::eq(&**node, self);
-        let mut entry = None;
-        if inner.nodes.get(&self.ptr).is_some_and(is_there) {
-            entry = inner.nodes.remove_node(&self.ptr);
-            inner.node_count -= 1;
+        let nodes = &mut inner.nodes;
+        let is_it = |number: &u32| {
+            let found = nodes.get(*number);
+            found.is_some_and(|node| core::ptr::eq(&**node, self))
+        };
+        let number = nodes.number_of(self.ptr).filter(is_it);
+        let node = number.and_then(|number| nodes.remove(number));
+        if node.is_some() {
             trace::NodeGone::trace(|| trace::NodeGone {
                 tgid: self.owner.tgid,
                 node: self.number,
             });
         }
         Removed {
-            _entry: entry,
+            _node: node,
             _work: work,
         }
     }
@@ -212,14 +243,14 @@ impl Node {
 
     /// What `BINDER_GET_NODE_INFO_FOR_REF` says: all strong references, and the driver's weak ones.
     /// The driver has none any more for an owner that is gone.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(super) fn counts(&self) -> (u32, u32) {
         let inner = self.owner.inner.lock();
         let counts = &self.state.access(&inner).counts;
         if inner.is_dead {
             return (counts.strong_handles, 0);
         }
         (
-            counts.local_strong + counts.strong_handles,
+            counts.local_strong.saturating_add(counts.strong_handles),
             counts.local_weak,
         )
     }
@@ -264,7 +295,7 @@ impl Node {
     fn at(owner: &Arc<Process>, ptr: u64, cookie: u64, flags: u32) -> Result<LocalReference> {
         loop {
             let mut inner = owner.inner.lock();
-            if let Some(node) = inner.nodes.get(&ptr).cloned() {
+            if let Some(node) = inner.nodes.find(ptr).cloned() {
                 let state = node.state.access_mut(&mut inner);
                 state.counts.hold(Strength::Weak);
                 drop(inner);
@@ -298,7 +329,7 @@ impl Node {
         let state = self.state.access(inner);
         Seen {
             counts: state.counts,
-            is_one_way_busy: state.one_way_busy,
+            is_one_way_busy: state.one_way.is_some(),
         }
     }
 
@@ -357,7 +388,11 @@ impl Node {
     ///
     /// With `sender`, the owner's thread that has just sent the object itself, the object is there
     /// for certain; the thread is the one that is told of the new reference.
-    pub(super) fn add_strong_handle(&self, is_manager: bool, sender: Option<&Thread>) -> Result {
+    pub(super) fn add_strong_handle(
+        self: &Arc<Self>,
+        is_manager: bool,
+        sender: Option<&Thread>,
+    ) -> Result {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access_mut(&mut inner);
         let tell = state
@@ -371,7 +406,7 @@ impl Node {
     }
 
     /// A handle's weak count became positive. Called with the handle's table locked.
-    pub(super) fn add_weak_handle(&self, sender: Option<&Thread>) {
+    pub(super) fn add_weak_handle(self: &Arc<Self>, sender: Option<&Thread>) {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access(&inner);
         let is_known = state.counts.weak.has;
@@ -381,16 +416,17 @@ impl Node {
     }
 
     /// Queues the node to the thread of its owner that sent it, before the message's completion.
-    fn queue_to_sender(&self, inner: &mut process::Inner, sender: &Thread) {
-        let Some(node) = inner.nodes.get(&self.ptr).cloned() else {
-            return;
-        };
+    fn queue_to_sender(self: &Arc<Self>, inner: &mut process::Inner, sender: &Thread) {
         let entry = core::mem::replace(&mut self.state.access_mut(inner).entry, Entry::Gone);
-        // A reference to this node at most, and not the last: the tree has one.
+        if matches!(entry, Entry::Gone) {
+            return;
+        }
+        // A reference to this node at most, and not the last: the table has one.
         drop(entry.cancel(&mut inner.queues));
         let entry = match Entry::reserve(&mut inner.queues) {
             Entry::Reserved(ticket) => {
-                Entry::Queued(sender.push_deferred_with(inner, Work::Node(node), ticket))
+                let work = Work::Node(self.clone());
+                Entry::Queued(sender.push_deferred_with(inner, work, ticket))
             }
             entry => entry,
         };
@@ -399,7 +435,7 @@ impl Node {
 
     /// A handle's strong count became 0 (`Strong`), or the handle itself is gone (`Weak`). Called
     /// with the handle's table locked; what is returned is to be finished with after unlocking.
-    pub(super) fn remove_handle(&self, strength: Strength) -> Settled {
+    pub(super) fn remove_handle(self: &Arc<Self>, strength: Strength) -> Settled {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access_mut(&mut inner);
         state.counts.remove_handle(strength);
@@ -413,7 +449,7 @@ impl Node {
     /// something to read, if only that nothing is new. What is returned is to be finished with after
     /// unlocking.
     pub(super) fn acknowledge(
-        &self,
+        self: &Arc<Self>,
         inner: &mut process::Inner,
         cookie: u64,
         strength: Strength,
@@ -427,7 +463,7 @@ impl Node {
     }
 
     /// A reference of a kind went: does the owner have to be told, or has the node served its time?
-    fn settle(&self, inner: &mut process::Inner, strength: Strength) -> Settled {
+    fn settle(self: &Arc<Self>, inner: &mut process::Inner, strength: Strength) -> Settled {
         if inner.is_dead {
             return Settled::default();
         }
@@ -445,16 +481,15 @@ impl Node {
     }
 
     /// Queues the node to its owner, unless it is queued already.
-    fn queue_to_owner(&self, inner: &mut process::Inner) -> Wake {
+    fn queue_to_owner(self: &Arc<Self>, inner: &mut process::Inner) -> Wake {
         let entry = core::mem::replace(&mut self.state.access_mut(inner).entry, Entry::Gone);
-        let (entry, wake) = match (entry, inner.nodes.get(&self.ptr).cloned()) {
-            (Entry::Reserved(ticket), Some(node)) => {
-                let todo = inner.todo;
-                let position = inner.queues.push_back_with(todo, Work::Node(node), ticket);
+        let (entry, wake) = match entry {
+            Entry::Reserved(ticket) => {
+                let (todo, work) = (inner.todo, Work::Node(self.clone()));
+                let position = inner.queues.push_back_with(todo, work, ticket);
                 (Entry::Queued(position), inner.wake_for_todo(false))
             }
-            // The reference that was looked up is not the last one: the tree has it.
-            (entry, _) => (entry, Wake::Nobody),
+            entry => (entry, Wake::Nobody),
         };
         self.state.access_mut(inner).entry = entry;
         wake
@@ -496,15 +531,26 @@ impl Node {
         }
     }
 
-    /// A one-way message to the node is to be queued: now, or after others?
+    /// A one-way message to the node is to be queued: now, or after others? The caller has made sure
+    /// of a free place in the owner's queues for that of those others.
     pub(super) fn claim_one_way(&self, inner: &mut process::Inner) -> Turn {
-        let state = self.state.access_mut(inner);
-        match state.one_way {
-            Some(queue) if state.one_way_busy => Turn::After(queue),
-            _ => {
-                state.one_way_busy = true;
-                Turn::Now
-            }
+        let queue = match self.state.access(inner).one_way {
+            None => Queue::NOWHERE,
+            Some(Queue::NOWHERE) => inner.queues.new_queue().unwrap_or(Queue::NOWHERE),
+            Some(queue) => return Turn::After(queue),
+        };
+        self.state.access_mut(inner).one_way = Some(queue);
+        if queue == Queue::NOWHERE {
+            Turn::Now
+        } else {
+            Turn::After(queue)
+        }
+    }
+
+    /// The owner has no one-way message to the node, and none waits.
+    fn end_turns(&self, inner: &mut process::Inner) {
+        if let Some(queue) = self.state.access_mut(inner).one_way.take() {
+            inner.queues.free_queue(queue);
         }
     }
 }
@@ -610,7 +656,7 @@ impl Drop for Hold {
                     }
                     next_wake = inner.give_to_anyone(work);
                 }
-                None => node.state.access_mut(&mut inner).one_way_busy = false,
+                None => node.end_turns(&mut inner),
             }
         }
         let state = node.state.access_mut(&mut inner);

@@ -22,7 +22,7 @@ use super::{
     death::Death,
     freeze::{self, Freeze, Frozen},
     handle::{self, Room, Table},
-    node::{Hold, Settled},
+    node::{Hold, Nodes, Settled},
     registry,
     stats::{self, Counts, ProcessCount},
     task,
@@ -102,10 +102,8 @@ pub(super) struct Inner {
     pub(super) thread_count: usize,
     /// How many of them have been polled.
     pub(super) polled_threads: usize,
-    /// The objects that the process offers, by address.
-    pub(super) nodes: RBTree<u64, Arc<Node>>,
-    /// How many there are.
-    pub(super) node_count: usize,
+    /// The objects that the process offers.
+    pub(super) nodes: Nodes,
     /// What threads that are gone have counted.
     pub(super) past_counts: Option<Arc<Counts>>,
     /// Memory for them comes with the first thread.
@@ -313,8 +311,7 @@ impl Process {
             threads: RBTree::new(),
             thread_count: 0,
             polled_threads: 0,
-            nodes: RBTree::new(),
-            node_count: 0,
+            nodes: Nodes::new(),
             past_counts: None,
             queues: Queues::new(),
             todo: Queue::NONE,
@@ -379,13 +376,14 @@ impl Process {
         }
     }
 
-    /// Locks `inner`, with a place set aside in the queues.
+    /// Locks `inner`, with a place set aside in the queues, and at least `others` free places.
     ///
     /// May sleep. `ENOMEM`.
     pub(super) fn lock_with_ticket(
         &self,
+        others: usize,
     ) -> Result<(SpinLockGuard<'_, Inner>, Ticket), AllocError> {
-        let mut inner = self.lock_with_entries(1)?;
+        let mut inner = self.lock_with_entries(1 + others)?;
         let ticket = inner.queues.reserve().ok_or(AllocError)?;
         Ok((inner, ticket))
     }
@@ -488,28 +486,16 @@ impl Process {
     ) -> Result<u32> {
         let manager = self.context.manager();
         let is_manager = manager.is_some_and(|manager| Arc::ptr_eq(&manager, node));
-        let mut room = None;
         loop {
             let mut table = self.handles.lock();
-            if let Some(number) = table.number_of(node) {
-                table.increment(number, strength, is_manager, sender)?;
-                return Ok(number);
-            }
-            let Some(available) = room.take() else {
-                drop(table);
-                room = Some(Room::new()?);
-                continue;
-            };
-            match table.insert(node, is_manager, strength, sender, available) {
-                Ok(result) => return result,
-                Err(returned) => room = Some(returned),
-            }
-            let request = table.numbers().grow_request();
+            let counted = table.refer_to(node, is_manager, strength, sender);
             drop(table);
-            // In one piece: with handles by the million there may be none, or none can be that large.
-            let flags = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
-            let resizer = request.ok_or(ENOMEM)?.realloc(flags)?;
-            self.handles.lock().numbers().grow(resizer);
+            if let Some(result) = counted {
+                return result;
+            }
+            let room = Room::new()?;
+            let provided = self.handles.lock().provide(room);
+            provided.map_err(|_| ENOMEM)?;
         }
     }
 
@@ -545,10 +531,10 @@ impl Process {
 
     /// `BC_ACQUIRE_DONE` and `BC_INCREFS_DONE`. What names no node of the process changes nothing.
     pub(super) fn acknowledge(&self, ptr: u64, cookie: u64, strength: Strength) {
-        // Locked all the time: nothing else keeps the node in the tree, and another one of that
+        // Locked all the time: nothing else keeps the node in the table, and another one of that
         // address out of it.
         let mut inner = self.inner.lock();
-        let Some(node) = inner.nodes.get(&ptr).cloned() else {
+        let Some(node) = inner.nodes.find(ptr).cloned() else {
             return;
         };
         let settled = node.acknowledge(&mut inner, cookie, strength);
@@ -713,8 +699,7 @@ impl Process {
         let mut told = [0; 2];
         if let Some(lowest) = above.checked_add(1) {
             let inner = self.inner.lock();
-            if let Some(cursor) = inner.nodes.cursor_lower_bound(&lowest) {
-                let (_, node) = cursor.current();
+            if let Some(node) = inner.nodes.find_from(lowest) {
                 let (strong, weak) = node.told(&inner);
                 answer = [node.ptr, node.cookie, 0];
                 told = [u32::from(strong), u32::from(weak)];
@@ -743,11 +728,7 @@ impl Process {
         }
         let node = self.handles.lock().get(number, Strength::Strong).cloned();
         let (strong, weak) = node.ok_or(EINVAL)?.counts();
-        let saturated = |count| u32::try_from(count).unwrap_or(u32::MAX);
-        uapi::u32s_into(
-            &mut bytes,
-            [number, saturated(strong), saturated(weak), 0, 0, 0],
-        );
+        uapi::u32s_into(&mut bytes, [number, strong, weak, 0, 0, 0]);
         writer.write_slice(&bytes)
     }
 
@@ -766,11 +747,7 @@ impl Process {
         let mut address = Some(0);
         while let Some(from) = address {
             let mut inner = self.inner.lock();
-            let Some(node) = inner
-                .nodes
-                .cursor_lower_bound(&from)
-                .map(|cursor| cursor.current().1.clone())
-            else {
+            let Some(node) = inner.nodes.find_from(from).cloned() else {
                 break;
             };
             let waiting = node.cancel_one_way(&mut inner);
@@ -862,7 +839,7 @@ impl Process {
         }
         loop {
             let mut inner = self.inner.lock();
-            let Some(node) = inner.nodes.values().next().cloned() else {
+            let Some(node) = inner.nodes.find_from(0).cloned() else {
                 break;
             };
             let removed = node.remove(&mut inner);
@@ -870,12 +847,14 @@ impl Process {
             drop(removed);
             node.notify_deaths();
         }
+        let mut from = 0;
         loop {
-            let removed = self.handles.lock().remove_any();
-            match removed {
-                Some(removed) => removed.finish(),
-                None => break,
-            }
+            let step = self.handles.lock().remove_from(from);
+            let Some((next, removed)) = step else {
+                break;
+            };
+            removed.finish();
+            from = next;
         }
         loop {
             let mut inner = self.inner.lock();

@@ -578,7 +578,7 @@ fn enqueue_reply(
     reply: Arc<Transaction>,
     parcel: Parcel,
 ) -> Result<(), Unsent> {
-    let (mut inner, ticket) = match from.process.lock_with_ticket() {
+    let (mut inner, ticket) = match from.process.lock_with_ticket(0) {
         Ok(locked) => locked,
         Err(error) => return Err((error.into(), reply)),
     };
@@ -616,11 +616,12 @@ struct Queued {
 /// The sender keeps no reference but that of its call stack: when the receiver is done with the
 /// message, nobody else has it.
 fn enqueue(node: &Node, transaction: Arc<Transaction>, parcel: Parcel) -> Result<Queued, Unsent> {
-    let (mut inner, ticket) = match node.owner.lock_with_ticket() {
+    let is_call = transaction.is_call();
+    // A one-way message may be the first that has to wait: then a queue is made for it.
+    let (mut inner, ticket) = match node.owner.lock_with_ticket(usize::from(!is_call)) {
         Ok(locked) => locked,
         Err(error) => return Err((error.into(), transaction)),
     };
-    let is_call = transaction.is_call();
     let is_frozen = inner.frozen.is_frozen;
     if is_frozen {
         inner.frozen.refused_call |= is_call;

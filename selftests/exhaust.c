@@ -262,7 +262,7 @@ TEST_F_TIMEOUT(exhaust, nodes_and_handles, 300)
 	/* The share of one-way messages, filled with them. */
 	nodes = KEEPER_AREA / 2 / (OBJECTS * (sizeof(struct flat_binder_object) + 8)) * OBJECTS;
 	ASSERT_EQ(nodes, t->count);
-	check_paid(self, "nodes and handles", nodes, 256);
+	check_paid(self, "nodes and handles", nodes, 192);
 
 	/* Handles are bounded by what the keeper pays for. */
 	self->calls = self->worst = 0;

@@ -243,6 +243,49 @@ TEST_F(ipc, nodes_and_handles)
 	ASSERT_LINES(1, "state", "  delivered news of a death, cookie 0x5");
 }
 
+/* Of many handles the last is left: it is found, and given up in the end. */
+TEST_F(ipc, handles_far_apart)
+{
+	const unsigned int many = 3000;
+	struct peer *server = only_manager("server", 1 << 20), *owner = member("owner");
+	struct flat_binder_object *objects = arena_alloc(many * sizeof(*objects));
+	__u64 *offsets = arena_alloc(many * sizeof(*offsets));
+	struct binder_transaction_data *tr;
+	struct unaligned_transaction *t;
+	int o = owner->pid;
+
+	for (unsigned int i = 0; i < many; i++) {
+		objects[i] = (struct flat_binder_object) {
+			.hdr.type = BINDER_TYPE_BINDER, .flags = OBJECT_FLAGS,
+			.binder = 0x1000 + i,
+		};
+		offsets[i] = i * sizeof(*objects);
+	}
+	t = bc_message(owner, BC_TRANSACTION, 1, TF_ONE_WAY, objects, many * sizeof(*objects));
+	t->tr.offsets_size = many * sizeof(*offsets);
+	t->tr.data.ptr.offsets = (uintptr_t)offsets;
+	ASSERT_EQ(0, submit(owner));
+	tr = take_call(server);
+	ASSERT_HANDLE(server, tr, many - 1, many);
+	ASSERT_EQ(many, lines(look(file_of(server)), "  handle "));
+	bc_u32(server, BC_ACQUIRE, many);
+	free_message(server, tr);
+
+	ASSERT_LINES(1, file_of(server), "  handle ");
+	ASSERT_LINES(1, file_of(server), "  handle %u: node=%d:%u strong=1 weak=0\n", many, o, many);
+	ASSERT_LINES(1, file_of(owner), "  node %u: ptr=0x%x ", many, 0x1000 + many - 1);
+	ASSERT_EQ(0, receive(owner));
+	ASSERT_BR(owner, BR_INCREFS, BR_ACQUIRE, BR_TRANSACTION_COMPLETE);
+	acknowledge(owner, 0x1000 + many - 1, 0);
+	ASSERT_EQ(1, offer(owner, server, 0x1000, 0));
+	ASSERT_LINES(2, file_of(server), "  handle ");
+
+	kill_process(server);
+	ASSERT_READS(owner, BR_RELEASE, BR_DECREFS, BR_RELEASE, BR_DECREFS);
+	ASSERT_EQ(0, node_count(owner));
+	ASSERT_TRUE(eventually(!number(look("stats"), "handles")));
+}
+
 TEST_F(ipc, threads)
 {
 	struct peer *server = only_manager("server", AREA_LEN), *looper = new_thread(server, "looper");

@@ -393,17 +393,18 @@ impl State {
             .handles
             .iter()
             .filter(|handle| handle.strong > 0)
-            .count();
-        let handles = self.handles.iter().filter(|handle| handle.exists()).count();
+            .count() as u32;
+        let handles = self.handles.iter().filter(|handle| handle.exists());
+        let handles = handles.count() as u32;
         if counts.strong_handles != strong_handles || counts.handles != handles {
             return Err("handles are not those that are counted");
         }
         if self.owner_is_dead {
             return Ok(());
         }
-        let held = usize::from(self.is_manager);
-        let strong = held + usize::from(self.holds) + usize::from(self.owes_strong);
-        let weak = held + usize::from(self.transfers) + usize::from(self.owes_weak);
+        let held = u32::from(self.is_manager);
+        let strong = held + u32::from(self.holds) + u32::from(self.owes_strong);
+        let weak = held + u32::from(self.transfers) + u32::from(self.owes_weak);
         if (counts.local_strong, counts.local_weak) != (strong, weak) {
             return Err("references are not those that are counted");
         }
@@ -515,5 +516,33 @@ fn each_fault_is_found() {
     for (fault, result) in found {
         println!("{fault:?}: {result:?}");
         assert!(result.is_err(), "{fault:?} was not found");
+    }
+}
+
+/// A count that has come to its end stays there: what is left then is not too little.
+#[test]
+fn counts_have_an_end() {
+    for strength in STRENGTHS {
+        let mut counts = Counts {
+            local_strong: u32::MAX - 1,
+            local_weak: u32::MAX - 1,
+            strong_handles: u32::MAX - 1,
+            handles: u32::MAX - 1,
+            ..Counts::default()
+        };
+        for _ in 0..2 {
+            counts.hold(strength);
+            counts.add_handle();
+            assert_eq!(counts.add_strong_handle(false, false), Some(false));
+        }
+        for _ in 0..9 {
+            counts.let_go(strength);
+            counts.remove_handle(strength);
+        }
+        let (local, handles) = match strength {
+            Strength::Strong => (counts.local_strong, counts.strong_handles),
+            Strength::Weak => (counts.local_weak, counts.handles),
+        };
+        assert_eq!((local, handles), (u32::MAX, u32::MAX));
     }
 }

@@ -76,9 +76,10 @@ fn bucket(count: u8) -> u8 {
 
 type Target = (&'static str, fn() -> Result<(), &'static str>);
 
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 5] = [
     ("ranges", alloc::tests::ranges_by_choice),
     ("queues", alloc::tests::queues_by_choice),
+    ("table", alloc::tests::table_by_choice),
     ("gather", gather::tests::message_by_choice),
     ("wire", wire),
 ];
