@@ -60,14 +60,6 @@ impl Queue {
     };
 }
 
-impl Queue {
-    /// No queue of any [`Arena`]: reads as empty, and takes nothing in.
-    pub(crate) const NONE: Self = Self {
-        sentinel: NONE,
-        generation: 0,
-    };
-}
-
 /// The place of an item in a queue of an [`Arena`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Position {

@@ -152,7 +152,7 @@ impl Inner {
     /// `ENOMEM`.
     pub(super) fn make_queues(&mut self) -> Result {
         for queue in [&mut self.todo, &mut self.delivered, &mut self.waiting] {
-            if *queue == Queue::NONE {
+            if *queue == Queue::NOWHERE {
                 *queue = self.queues.new_queue().ok_or(ENOMEM)?;
             }
         }
@@ -314,9 +314,9 @@ impl Process {
             nodes: Nodes::new(),
             past_counts: None,
             queues: Queues::new(),
-            todo: Queue::NONE,
-            delivered: Queue::NONE,
-            waiting: Queue::NONE,
+            todo: Queue::NOWHERE,
+            delivered: Queue::NOWHERE,
+            waiting: Queue::NOWHERE,
             blanks: Blanks::default(),
             outstanding: 0,
             frozen: Frozen::default(),
