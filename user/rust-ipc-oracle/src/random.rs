@@ -9,7 +9,7 @@
 //!
 //! - commands that the buffer ends in the middle of, buffers that cannot be accessed
 //!   (`write-truncated`, `read-fault`);
-//! - a thread's exit with work left to read (`exit-oneway`, `exit-node-work`,
+//! - a thread's exit with work left that it can read (`exit-oneway`, `exit-node-work`,
 //!   `undelivered-buffers`): it reads first;
 //! - `poll()` that waits (`flush-now`);
 //! - an area that is unmapped while the file is open (`area-unread`);
