@@ -383,6 +383,7 @@ impl Process {
         inner.frozen.round += 1;
         let news = inner.frozen.announcement();
         drop(inner);
+        self.look_nodes_up();
         let mut from = (0, 0);
         loop {
             let inner = self.inner.lock();
@@ -395,6 +396,25 @@ impl Process {
             freeze.notify(news);
             // Addresses are those of records, so there is always a next one.
             from = (ptr, address.saturating_add(1));
+        }
+    }
+
+    /// As the C driver does to find listeners, which its process may notice.
+    fn look_nodes_up(&self) {
+        let mut address = Some(0);
+        while let Some(from) = address {
+            let mut inner = self.inner.lock();
+            let Some(node) = inner
+                .nodes
+                .cursor_lower_bound(&from)
+                .map(|cursor| cursor.current().1.clone())
+            else {
+                return;
+            };
+            let settled = node.was_looked_up(&mut inner);
+            drop(inner);
+            settled.finish();
+            address = node.ptr.checked_add(1);
         }
     }
 }

@@ -445,9 +445,7 @@ impl Node {
     /// The owner acknowledges `BR_ACQUIRE` or `BR_INCREFS`. Without one to acknowledge, or with
     /// another cookie, no count changes.
     ///
-    /// That the node was looked up counts as a weak reference that goes now: the owner may find
-    /// something to read, if only that nothing is new. What is returned is to be finished with after
-    /// unlocking.
+    /// What is returned is to be finished with after unlocking.
     pub(super) fn acknowledge(
         self: &Arc<Self>,
         inner: &mut process::Inner,
@@ -459,7 +457,14 @@ impl Node {
         if self.cookie == cookie && state.counts.acknowledge(strength) {
             settled = self.settle(inner, strength);
         }
-        [settled, self.settle(inner, Strength::Weak)]
+        [settled, self.was_looked_up(inner)]
+    }
+
+    /// The node was looked up by its address, which to the C driver is a weak reference that goes now:
+    /// the owner may find something to read, if only that nothing is new. What is returned is to be
+    /// finished with after unlocking.
+    pub(super) fn was_looked_up(&self, inner: &mut process::Inner) -> Settled {
+        self.settle(inner, Strength::Weak)
     }
 
     /// A reference of a kind went: does the owner have to be told, or has the node served its time?
@@ -592,9 +597,8 @@ impl Drop for LocalReference {
         let state = node.state.access_mut(&mut inner);
         state.counts.let_go(self.strength);
         let settled = node.settle(&mut inner, self.strength);
-        // The C driver has looked the node up for this, which counts as a weak reference that goes.
         let looked_up = match self.strength {
-            Strength::Strong => node.settle(&mut inner, Strength::Weak),
+            Strength::Strong => node.was_looked_up(&mut inner),
             Strength::Weak => Settled::default(),
         };
         drop(inner);

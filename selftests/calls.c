@@ -380,6 +380,27 @@ TEST_F(ipc, call_before_reading_reply)
 	round_trip(client, server);
 }
 
+/* Of two calls that fail before anything is read, one error is told. (The C driver warns then.) */
+TEST_F(ipc, two_calls_fail_unread)
+{
+	struct peer *server = manager("server"), *client = member("client");
+	int i;
+
+	require_rust_ipc();
+	for (i = 0; i < 2; i++) {
+		call(client, i, NULL, 0);
+		ASSERT_EQ(0, submit(client));
+		EXPECT_EQ(client->bwr.write_size, client->bwr.write_consumed);
+		EXPECT_EQ(i, take_call(server)->code);
+		kill_process(server);
+		server = manager("successor");
+	}
+	ASSERT_EQ(0, receive(client));
+	ASSERT_BR(client, BR_TRANSACTION_COMPLETE, BR_DEAD_REPLY, BR_TRANSACTION_COMPLETE);
+	ASSERT_QUIET(client);
+	round_trip(client, server);
+}
+
 TEST_F(ipc, reply_without_call)
 {
 	struct peer *server = manager("server"), *sibling = new_thread(server, "sibling");
@@ -895,6 +916,32 @@ TEST_F(ipc, signal_storm)
 	EXPECT_LT(0, peer_finish(rain[1]));
 	ASSERT_EQ(0, peer_finish(server));
 	round_trip(client, server);
+}
+
+/* All tasks are frozen, as for a suspend, and go on: who waits in a read does not notice. */
+TEST_F(ipc, suspend)
+{
+	struct peer *server = manager("server"), *client = member("client");
+	struct peer *sibling = new_thread(server, "sibling");
+	struct binder_transaction_data *tr;
+
+	if (write_text("/sys/power/pm_test", "freezer"))
+		SKIP(return, "the kernel cannot freeze tasks for a test");
+	write_text("/sys/module/suspend/parameters/pm_test_delay", "0");
+	call(client, 1, NULL, 0);
+	start_transact(client);
+	tr = take_call(server);
+	start_receive(sibling);
+	EXPECT_EQ(0, write_text("/sys/power/state", "freeze"));
+	EXPECT_EQ(0, write_text("/sys/power/pm_test", "none"));
+	EXPECT_TRUE(still_waits(client));
+	EXPECT_TRUE(still_waits(sibling));
+	answer(server, tr, "back", 4);
+	take_reply(client, "back", 4);
+	oneway(client, 2, NULL, 0);
+	ASSERT_EQ(0, transact(client));
+	ASSERT_EQ(0, finish(sibling));
+	ASSERT_BR(sibling, BR_TRANSACTION);
 }
 
 /* Closing a duplicate sends all threads back from their reads, with nothing. */

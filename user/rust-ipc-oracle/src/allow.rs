@@ -10,6 +10,9 @@ use crate::run::Difference;
 /// this are in another order or at another place.
 const REORDERED: &str = "reordered: ";
 
+/// The same, and there are more of these: what the C driver returns later.
+const EARLIER: &str = "earlier: ";
+
 /// One kind of difference. Texts are patterns, in which `*` stands for anything.
 #[derive(Clone, Debug, Default)]
 pub struct Rule {
@@ -34,6 +37,8 @@ enum Here {
     Is(String),
     /// The same words, but those of these names elsewhere.
     Reordered(Vec<String>),
+    /// The same, and more of those.
+    Earlier(Vec<String>),
 }
 
 impl Default for Here {
@@ -44,19 +49,32 @@ impl Default for Here {
 
 impl Here {
     fn matches(&self, c: &str, ours: &str) -> bool {
-        let names = match self {
+        let (names, with_more) = match self {
             Self::Is(pattern) => return matches(pattern, ours),
-            Self::Reordered(names) => names,
+            Self::Reordered(names) => (names, false),
+            Self::Earlier(names) => (names, true),
         };
         let split = |text: &str| -> (Vec<String>, Vec<String>) {
             let name_of = |word: &str| word.split('(').next().unwrap_or_default().to_owned();
             let words = text.split(' ').map(str::to_owned);
             words.partition(|word| names.contains(&name_of(word)))
         };
-        let ((mut moved, rest), (mut ours_moved, ours_rest)) = (split(c), split(ours));
-        moved.sort_unstable();
-        ours_moved.sort_unstable();
-        moved == ours_moved && rest == ours_rest
+        let ((moved, mut rest), (mut ours_moved, mut ours_rest)) = (split(c), split(ours));
+        for word in &moved {
+            match ours_moved.iter().position(|own| own == word) {
+                Some(at) => ours_moved.remove(at),
+                None => return false,
+            };
+        }
+        if with_more {
+            // What is read is longer then.
+            for words in [&mut rest, &mut ours_rest] {
+                if let Some(at) = words.iter().position(|word| word == "read") {
+                    let _ = words.splice(at..words.len().min(at + 2), []);
+                }
+            }
+        }
+        ours_moved.is_empty() != with_more && rest == ours_rest
     }
 }
 
@@ -94,9 +112,13 @@ impl Allowed {
                 "step" => rule.step = pattern,
                 "C" => rule.c = pattern,
                 "here" => {
-                    rule.here = match pattern.strip_prefix(REORDERED) {
-                        Some(names) => Here::Reordered(names.split(' ').map(Into::into).collect()),
-                        None => Here::Is(pattern),
+                    let names = |text: &str| text.split(' ').map(Into::into).collect();
+                    rule.here = if let Some(text) = pattern.strip_prefix(REORDERED) {
+                        Here::Reordered(names(text))
+                    } else if let Some(text) = pattern.strip_prefix(EARLIER) {
+                        Here::Earlier(names(text))
+                    } else {
+                        Here::Is(pattern)
                     }
                 }
                 _ => bail!("'{field}' is no field"),
@@ -181,22 +203,37 @@ mod tests {
         }
     }
 
+    /// Whether a rule with this as `here` lets such a difference pass.
+    fn allows(here: &str, c: &str, ours: &str) -> bool {
+        let text = format!("label\n  step *\n  C *\n  here {here}\n");
+        let difference = Difference {
+            before: Vec::new(),
+            c: entry("A", c),
+            ours: entry("A", ours),
+        };
+        let allowed = Allowed::parse(&text).unwrap();
+        allowed.rule_for(&difference).is_some()
+    }
+
     #[test]
     fn another_order() {
-        let allowed = Allowed::parse("label\n  step *\n  C *\n  here reordered: B C\n").unwrap();
-        let is_allowed = |c, ours| {
-            let difference = Difference {
-                before: Vec::new(),
-                c: entry("A", c),
-                ours: entry("A", ours),
-            };
-            allowed.rule_for(&difference).is_some()
-        };
+        let is_allowed = |c, ours| allows("reordered: B C", c, ours);
         assert!(is_allowed("A(1) B(1) C(1)", "A(1) C(1) B(1)"));
         assert!(is_allowed("A(1) D B(1) B(2)", "A(1) B(2) D B(1)"));
         assert!(!is_allowed("A(1) D B(1)", "D A(1) B(1)"));
         assert!(!is_allowed("B(1) B(2)", "B(1) B(1)"));
         assert!(!is_allowed("B(1) B(2)", "B(1)"));
+    }
+
+    #[test]
+    fn more_of_a_kind() {
+        let is_allowed = |c, ours| allows("earlier: B C", c, ours);
+        assert!(is_allowed("read 4: A(1)", "read 8: B(1) A(1)"));
+        assert!(is_allowed("read 4: C(1) A(1)", "read 8: B(1) C(1) A(1)"));
+        assert!(!is_allowed("read 4: C(1) A(1)", "read 8: B(1) C(2) A(1)"));
+        assert!(!is_allowed("read 4: A(1)", "read 8: D(1) A(1)"));
+        assert!(!is_allowed("read 8: A(1) B(1)", "read 4: A(1)"));
+        assert!(!is_allowed("read 8: A(1) B(1)", "read 8: B(1) A(1)"));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! - commands that the buffer ends in the middle of, buffers that cannot be accessed
 //!   (`write-truncated`, `read-fault`);
-//! - a thread's exit with work left to read (`exit-oneway`, `exit-node-work`,
+//! - a thread's exit with work left that it can read (`exit-oneway`, `exit-node-work`,
 //!   `undelivered-buffers`): it reads first;
 //! - `poll()` that waits (`flush-now`);
 //! - an area that is unmapped while the file is open (`area-unread`);
@@ -264,10 +264,18 @@ impl Author {
                 false => Vec::new(),
             };
         }
+        if self.memory == Memory::Own && self.random.percent(4) {
+            // There are few scripts in which that is possible.
+            let verb = match who.thread {
+                0 => self.random.of(&["kill", "exit"]),
+                _ => "end-thread",
+            };
+            return vec![format!("{who} {verb}")];
+        }
         if self.random.percent(82) {
             return vec![self.exchange(at)];
         }
-        if self.random.percent(5) {
+        if self.random.percent(10) {
             // Too much, if nobody reads it.
             let handle = self.handle(who);
             let size = self.random.of(&[300, 700, 1000]);
@@ -281,7 +289,7 @@ impl Author {
         let waiting = (0..3)
             .filter(|&thread| session.is_busy(Who { thread, ..who }))
             .count();
-        vec![match self.random.below(30) {
+        vec![match self.random.below(28) {
             0..=2 => format!("{who} poll"),
             3..=4 => format!("{who} error"),
             5..=6 => format!("{who} nodes"),
@@ -295,17 +303,17 @@ impl Author {
             16 => return vec![format!("{who}: read now"), format!("{who} thread-exit")],
             17 => format!("{who} leave"),
             18 => format!("{who} close"),
-            19 if self.memory == Memory::Own => format!("{who} kill"),
+            19 => format!("{who} nice {}", self.random.below(6)),
             20 => format!("{who} manager"),
-            22 => format!("{who} node {}", self.random.below(5)),
-            23 => {
+            21 => format!("{who} node {}", self.random.below(5)),
+            22 => {
                 // Those that are there no longer, and one that never was.
                 let request = self.random.of(&["0x40046206", "0x40086203", "0x4008627f"]);
                 format!("{who} ioctl {request}")
             }
-            24 => format!("{who} nonblock{}", self.random.of(&["", " off"])),
-            25 => format!("{who} fd-limit {}", self.random.of(&[5, 6, 1024])),
-            26 => {
+            23 => format!("{who} nonblock{}", self.random.of(&["", " off"])),
+            24 => format!("{who} fd-limit {}", self.random.of(&[5, 6, 1024])),
+            25 => {
                 let verb = self.random.of(&[
                     "version nowhere",
                     "error nowhere",
@@ -319,13 +327,10 @@ impl Author {
                 ]);
                 format!("{who} {verb}")
             }
-            27 => {
+            26 => {
                 let node = self.random.below(4);
                 format!("{who} manager {node} {}", node + self.random.below(2))
             }
-            28 if self.memory == Memory::Own => format!("{who} exit"),
-            29 if self.memory == Memory::Own && who.thread > 0 => format!("{who} end-thread"),
-            21 => format!("{who} nice {}", self.random.below(6)),
             _ => format!("{who} version"),
         }]
     }

@@ -535,6 +535,21 @@ pub fn set_nice(tid: pid_t, nice: i32) -> Outcome {
     outcome(unsafe { libc::setpriority(libc::PRIO_PROCESS, tid as u32, nice) }.into())
 }
 
+/// Calls `f` with this effective user id. Other threads keep theirs.
+pub fn with_euid<R>(euid: u32, f: impl FnOnce() -> R) -> Outcome<R> {
+    let keep = u32::MAX;
+    let set = |euid: u32| {
+        // SAFETY: No memory is involved. (The C library's function would set it for all threads.)
+        outcome(unsafe { libc::syscall(libc::SYS_setresuid, keep, euid, keep) })
+    };
+    // SAFETY: No memory is involved.
+    let own = unsafe { libc::geteuid() };
+    set(euid)?;
+    let result = f();
+    set(own)?;
+    Ok(result)
+}
+
 /// Sets how many descriptors this process may have.
 pub fn set_fd_limit(count: u64) -> Outcome {
     let limit = libc::rlimit {

@@ -98,6 +98,8 @@ pub struct Exchange {
     pub write_consumed: u64,
     /// Where they are.
     pub write_address: u64,
+    /// The effective user id to have meanwhile; `None`: the thread's own.
+    pub euid: Option<u32>,
     /// `None`: no read.
     pub read: Option<Read>,
 }
@@ -140,7 +142,7 @@ impl<'a> Encoder<'a> {
             commands: Vec::new(),
         };
         let (mut cut, mut hole, mut consumed, mut bad) = (0, None, 0, false);
-        let mut read = None;
+        let (mut euid, mut read) = (None, None);
         for item in items {
             ensure!(read.is_none(), "nothing can come after a read");
             let mut words = item[1..].to_vec();
@@ -151,6 +153,7 @@ impl<'a> Encoder<'a> {
                 Token::Word(word) if word == "hole" => hole = Some(one_number(&words)?),
                 Token::Word(word) if word == "skip" => consumed = one_number(&words)?,
                 Token::Word(word) if word == "nowhere" => bad = true,
+                Token::Word(word) if word == "euid" => euid = Some(one_number(&words)? as u32),
                 Token::Word(word) => encoder.command(word, &mut words)?,
                 other => bail!("'{other:?}' is no command"),
             }
@@ -189,6 +192,7 @@ impl<'a> Encoder<'a> {
             commands,
             write_consumed: consumed,
             write_address,
+            euid,
             read,
         })
     }

@@ -220,7 +220,11 @@ impl Thread {
         let now = exchange.read.as_ref().is_some_and(|read| read.now);
         let was = now.then(|| sys::set_nonblock(fd, true).unwrap_or(true));
         let (result, fields) = self.with_argument(&fields, |address| {
-            sys::ioctl(fd, ioctl::WRITE_READ, address)
+            let call = || sys::ioctl(fd, ioctl::WRITE_READ, address);
+            match exchange.euid {
+                Some(euid) => sys::with_euid(euid, call)?,
+                None => call(),
+            }
         });
         if was == Some(false) {
             let _ = sys::set_nonblock(fd, false);
@@ -456,6 +460,18 @@ impl Thread {
                 self.ioctl(nowhere, ioctl::SET_MAX_THREADS, [count]).0
             }
             "manager" => {
+                let euid = take_option(&mut words, "euid")
+                    .map(|euid| euid.number())
+                    .transpose()?;
+                if let Some(euid) = euid {
+                    // Another user, for this time.
+                    let (status, _) = self.with_argument(&[0], |address| {
+                        sys::with_euid(euid as u32, || {
+                            sys::ioctl(fd, ioctl::SET_CONTEXT_MGR, address)
+                        })?
+                    });
+                    return Ok(Outcome::Text(self::status(&status)));
+                }
                 let extended = nowhere || !words.is_empty();
                 let object = [
                     number(&words, 2, 0)? << 32,
