@@ -13,7 +13,7 @@
 //! | [`ipc`] | the protocol: contexts, processes, threads, nodes, handles, messages |
 //! | [`vma`] | the receive area: mapping, pages, copying |
 //! | [`shrinker`] | idle pages, and giving them back |
-//! | [`alloc`] | ranges and queues; pure |
+//! | [`alloc`] | ranges, queues, tables; pure |
 //! | [`uapi`] | the wire; pure |
 //! | [`watch`] | tracepoints, files in debugfs |
 //!

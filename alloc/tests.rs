@@ -614,7 +614,7 @@ mod table_model {
 
     impl Model {
         /// Keys are below this.
-        const KEYS: usize = 64;
+        const KEYS: usize = 32;
 
         fn item(&self, number: usize) -> Option<(u64, u64)> {
             self.items.get(number).copied().flatten()
@@ -788,7 +788,7 @@ pub(crate) fn queues_by_choice() -> Checked {
 /// For `selftests/host/fuzz.rs`, which makes the choices.
 #[cfg(rust_ipc_fuzz)]
 pub(crate) fn table_by_choice() -> Checked {
-    table_model::random(1, 300)
+    table_model::random(1, 150)
 }
 
 #[cfg_attr(rust_ipc_kunit, kunit_tests(rust_ipc_alloc))]
