@@ -404,11 +404,7 @@ impl Process {
         let mut address = Some(0);
         while let Some(from) = address {
             let mut inner = self.inner.lock();
-            let Some(node) = inner
-                .nodes
-                .cursor_lower_bound(&from)
-                .map(|cursor| cursor.current().1.clone())
-            else {
+            let Some(node) = inner.nodes.find_from(from).cloned() else {
                 return;
             };
             let settled = node.was_looked_up(&mut inner);

@@ -463,7 +463,7 @@ impl Node {
     /// The node was looked up by its address, which to the C driver is a weak reference that goes now:
     /// the owner may find something to read, if only that nothing is new. What is returned is to be
     /// finished with after unlocking.
-    pub(super) fn was_looked_up(&self, inner: &mut process::Inner) -> Settled {
+    pub(super) fn was_looked_up(self: &Arc<Self>, inner: &mut process::Inner) -> Settled {
         self.settle(inner, Strength::Weak)
     }
 
