@@ -294,8 +294,7 @@ impl<B: Send + 'static> Area<B> {
                 Table::new(claim.start, claim.len / PAGE_SIZE, flags)?,
             ))
         })?;
-        let ranges =
-            Ranges::new(claim.len, PAGE_SIZE, chunk).map_err(|_| AllocError::Invalid)?;
+        let ranges = Ranges::new(claim.len, PAGE_SIZE, chunk).map_err(|_| AllocError::Invalid)?;
         let mut inner = self.inner.lock();
         let unused = if inner.ranges.is_none() && !inner.is_drained {
             inner.ranges = Some(ranges);
