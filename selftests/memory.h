@@ -170,4 +170,21 @@ static inline const char *shrinker_file(const char *file)
 	return found;
 }
 
+/* "VmFlags:" of P's area, and what follows in that line. */
+static inline const char *area_flags(struct peer *p)
+{
+	struct __test_metadata *_metadata = this_test;
+	char path[64], *text = arena_alloc(1 << 20), start[32], *flags;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", p->pid);
+	ASSERT_LT(0, read_text(path, text, 1 << 20));
+	snprintf(start, sizeof(start), "%lx-", (unsigned long)p->area);
+	flags = strstr(text, start);
+	ASSERT_NE(NULL, flags);
+	flags = strstr(flags, "VmFlags:");
+	ASSERT_NE(NULL, flags);
+	*strchr(flags, '\n') = 0;
+	return flags;
+}
+
 #endif
