@@ -403,8 +403,7 @@ impl Process {
     fn look_nodes_up(&self) {
         let mut address = Some(0);
         while let Some(from) = address {
-            let mut inner = self.inner.lock();
-            let Some(node) = inner.nodes.find_from(from).cloned() else {
+            let Some((mut inner, node)) = self.lock_with_node(from) else {
                 return;
             };
             let settled = node.was_looked_up(&mut inner);

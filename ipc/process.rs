@@ -376,6 +376,16 @@ impl Process {
         }
     }
 
+    /// Locks `inner`, and finds the node with the lowest address from `from` on.
+    pub(super) fn lock_with_node(
+        &self,
+        from: u64,
+    ) -> Option<(SpinLockGuard<'_, Inner>, Arc<Node>)> {
+        let inner = self.inner.lock();
+        let node = inner.nodes.find_from(from).cloned()?;
+        Some((inner, node))
+    }
+
     /// Locks `inner`, with a place set aside in the queues, and at least `others` free places.
     ///
     /// May sleep. `ENOMEM`.
@@ -746,8 +756,7 @@ impl Process {
         // Before what is in `todo`, where they would go next.
         let mut address = Some(0);
         while let Some(from) = address {
-            let mut inner = self.inner.lock();
-            let Some(node) = inner.nodes.find_from(from).cloned() else {
+            let Some((mut inner, node)) = self.lock_with_node(from) else {
                 break;
             };
             let waiting = node.cancel_one_way(&mut inner);
@@ -837,11 +846,7 @@ impl Process {
         if let Some(counts) = past_counts {
             stats::keep(&counts);
         }
-        loop {
-            let mut inner = self.inner.lock();
-            let Some(node) = inner.nodes.find_from(0).cloned() else {
-                break;
-            };
+        while let Some((mut inner, node)) = self.lock_with_node(0) {
             let removed = node.remove(&mut inner);
             drop(inner);
             drop(removed);

@@ -73,11 +73,11 @@ judge()
 check_memory()
 {
 	tries=0
-	while now_left=$(rust_memory); [ "$now_left" != "$1" ] && [ $tries -lt 100 ]; do
+	while now_left=$(rust_memory); [ "$now_left" != "$1" ] && [ $tries -lt 10 ]; do
 		for cache in /sys/kernel/slab/kmalloc-*/shrink; do
 			echo 1 >"$cache"
 		done
-		tries=$((tries + 10))
+		tries=$((tries + 1))
 		sleep 1
 	done
 	[ "$now_left" = "$1" ] || echo "memory is not as before: $now_left, and it was $1" >>/tmp/.trouble
