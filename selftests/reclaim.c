@@ -371,6 +371,93 @@ TEST_F(reclaim, second_chance)
 	EXPECT_EQ(0, area_info(self->server).pages_idle);
 }
 
+/* Pages that are neighbours on the list, or in the area, but not both. */
+TEST_F(reclaim, any_order)
+{
+	static const int order[] = { 2, 0, 3, 1 };
+	struct binder_transaction_data *tr[4];
+	struct peer *server, *threads[4], *clients[4];
+	long before = counter("zapped");
+	int round, i;
+
+	self->server = server = manager_with("server", AREA);
+	for (i = 0; i < 4; i++)
+		threads[i] = new_thread(server, "server's thread");
+	for (round = 0; round < 2; round++) {
+		memset(self->bytes, 0x50 + round, LEN);
+		for (i = 0; i < 4; i++) {
+			clients[i] = member("client");
+			call_at(clients[i], 1, self->bytes, 8 * PAGE);
+			start_transact(clients[i]);
+			tr[i] = take_call(threads[i]);
+		}
+		for (i = 0; i < 4; i++) {
+			free_buffer(threads[order[i]], tr[order[i]]->data.ptr.buffer);
+			ASSERT_EQ(0, submit(threads[order[i]]));
+			if (round == 0)
+				continue;
+			/* What has been freed goes, and nothing else. */
+			ASSERT_TRUE(reclaim_until("zapped", before, 8));
+			before += 8;
+			ASSERT_EQ(before, counter("zapped"));
+			ASSERT_EQ(8 * (3 - i), area_info(server).pages_in_use);
+			for (int kept = i + 1; kept < 4; kept++)
+				ASSERT_PAYLOAD(server, tr[order[kept]], self->bytes, 8 * PAGE);
+		}
+		if (round == 0) {
+			ASSERT_EQ(LEN_PAGES, area_info(server).pages_idle);
+			ASSERT_TRUE(reclaim_until("zapped", before, LEN_PAGES));
+			before += LEN_PAGES;
+			ASSERT_EQ(before, counter("zapped"));
+		}
+		ASSERT_EQ(0, area_info(server).pages_idle);
+		for (i = 0; i < 4; i++)
+			EXPECT_EQ(SIGBUS, peer_touch(server, tr[i]->data.ptr.buffer + 7 * PAGE));
+		for (i = 0; i < 4; i++) {
+			reply(threads[i], NULL, 0);
+			ASSERT_EQ(0, transact(threads[i]));
+			ASSERT_BR(threads[i], BR_TRANSACTION_COMPLETE);
+			kill_process(clients[i]);
+		}
+	}
+	ASSERT_EQ(0, counter("stale_entry"));
+}
+
+/* The shrinker takes as many as it is asked for, and counts the rest. */
+TEST_F(reclaim, as_many_as_wanted)
+{
+	static const long wanted[] = { 1, 10, 1, 15, 100 };
+	const char *counts = shrinker_file("count");
+	long before = counter("zapped"), left = LEN_PAGES;
+	char path[512], text[4096], command[64], *line;
+	unsigned long group = 0;
+	long pages = 0;
+	unsigned int i;
+
+	if (!counts)
+		SKIP(return, "the kernel cannot run a single shrinker");
+	snprintf(path, sizeof(path), "%s", counts);
+	drop_caches();
+	make_idle(self);
+	ASSERT_LT(0, read_text(path, text, sizeof(text)));
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+		if (sscanf(line, "%lu %ld", &group, &pages) == 2 && pages == left)
+			break;
+	ASSERT_EQ(left, pages);
+
+	snprintf(path, sizeof(path), "%s", shrinker_file("scan"));
+	for (i = 0; i < ARRAY_SIZE(wanted); i++) {
+		long expected = wanted[i] < left ? wanted[i] : left;
+
+		snprintf(command, sizeof(command), "%lu 0 %ld", group, wanted[i]);
+		ASSERT_EQ(0, write_text(path, command));
+		left -= expected;
+		before += expected;
+		ASSERT_EQ(before, counter("zapped"));
+		ASSERT_EQ(left, area_info(self->server).pages_idle);
+	}
+}
+
 /* The process has thrown its page table entries away itself: reclaim does not mind. */
 TEST_F(reclaim, dontneed)
 {

@@ -15,7 +15,12 @@ pub(crate) struct Counter(Atomic<u64>);
 impl Counter {
     /// Counts one more.
     pub(crate) fn count(&self) {
-        self.0.add(1, Relaxed);
+        self.add(1);
+    }
+
+    /// Counts `more`.
+    pub(crate) fn add(&self, more: u64) {
+        self.0.add(more, Relaxed);
     }
 }
 

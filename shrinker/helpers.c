@@ -5,7 +5,9 @@
  * declare these to Rust.
  */
 
+#include <linux/atomic.h>
 #include <linux/build_bug.h>
+#include <linux/list_lru.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -40,4 +42,10 @@ struct mem_cgroup *rust_ipc_page_memcg(struct page *page)
 void rust_ipc_account_reclaimed_pages(unsigned long pages)
 {
 	mm_account_reclaimed_pages(pages);
+}
+
+/* What list_lru_isolate() leaves to the walk, for an entry that the walk was not at. */
+void rust_ipc_list_lru_uncount(struct list_lru *lru, int nid)
+{
+	atomic_long_dec(&lru->node[nid].nr_items);
 }

@@ -18,8 +18,11 @@ use crate::watch::debugfs::Directory;
 
 /// Inline functions of the kernel, see `helpers.c`.
 mod extern_c {
+    use kernel::{bindings, ffi::c_int};
+
     unsafe extern "C" {
         pub(super) safe fn rust_ipc_account_reclaimed_pages(pages: usize);
+        pub(super) fn rust_ipc_list_lru_uncount(lru: *mut bindings::list_lru, node: c_int);
     }
 }
 
@@ -40,7 +43,7 @@ pub(crate) trait Reclaim: Sized + 'static {
 /// An entry that a walk has come to.
 ///
 /// The list's lock is held for as long as this exists. Each way of consuming it makes a [`Verdict`]
-/// for the walk.
+/// for the walk, in the end.
 ///
 /// # Invariants
 ///
@@ -53,8 +56,8 @@ pub(crate) struct Candidate<'a, R: Reclaim> {
 
 /// What became of a [`Candidate`], in terms that a walk understands.
 ///
-/// Only a candidate makes one, and it cannot be left to another thread's walk, so it says the truth
-/// about the list's lock.
+/// Only a candidate makes one, or the [`Taking`] that one became, and it cannot be left to another
+/// thread's walk, so it says the truth about the list's lock.
 pub(crate) struct Verdict(bindings::lru_status, NotThreadSafe);
 
 impl<'a, R: Reclaim> Candidate<'a, R> {
@@ -85,16 +88,18 @@ impl<'a, R: Reclaim> Candidate<'a, R> {
         Verdict(bindings::lru_status::LRU_REMOVED, NotThreadSafe)
     }
 
-    /// Takes the entry off the list, drops the list's lock, and has `take` give away what the entry
-    /// is part of. `take` may sleep as far as reclaim may.
-    pub(crate) fn take(self, take: impl FnOnce()) -> Verdict {
+    /// Takes the entry off the list, and then others with it.
+    pub(crate) fn take(self) -> Taking<'a, R> {
+        // SAFETY: By the type invariant the item is on the list, whose lock is held.
+        let next = unsafe { (*self.item.as_ptr()).next };
         self.isolate();
-        // SAFETY: By the type invariant the lock is held, by this thread. Nothing of the list is
-        // accessed any more: for this verdict the walk starts again from its head.
-        unsafe { bindings::spin_unlock(&raw mut (*self.list.as_ptr()).lock) };
-        take();
-        self.walk.reclaimed.set(self.walk.reclaimed.get() + 1);
-        Verdict(bindings::lru_status::LRU_REMOVED_RETRY, NotThreadSafe)
+        self.walk.count_reclaimed();
+        // INVARIANT: It was behind the candidate, which is not there any more.
+        Taking {
+            list: self.list,
+            walk: self.walk,
+            next,
+        }
     }
 
     fn isolate(&self) {
@@ -103,10 +108,73 @@ impl<'a, R: Reclaim> Candidate<'a, R> {
     }
 }
 
+/// Entries that are being taken off their list: a [`Candidate`], and what was behind it.
+///
+/// # Invariants
+///
+/// `list` is locked, by this thread, and `next` is on it, or its head.
+pub(crate) struct Taking<'a, R: Reclaim> {
+    list: NonNull<bindings::list_lru_one>,
+    walk: &'a Walk<'a, R>,
+    next: *mut bindings::list_head,
+}
+
+impl<R: Reclaim> Taking<'_, R> {
+    /// The next entry of the list, if there is one and the shrinker wants more.
+    pub(crate) fn next(&self) -> Option<NonNull<bindings::list_head>> {
+        // SAFETY: By the type invariant the list is there.
+        let head = unsafe { &raw mut (*self.list.as_ptr()).list };
+        NonNull::new(self.next).filter(|next| next.as_ptr() != head && self.walk.wanted() > 0)
+    }
+
+    /// Takes the next entry off the list, too.
+    pub(crate) fn take_next(&mut self) {
+        let Some(item) = self.next() else {
+            return;
+        };
+        // SAFETY: By the type invariant the item is on the list, whose lock is held.
+        let next = unsafe { (*item.as_ptr()).next };
+        // SAFETY: As above.
+        unsafe { bindings::list_lru_isolate(self.list.as_ptr(), item.as_ptr()) };
+        // INVARIANT: It was behind the item, which is not there any more.
+        self.next = next;
+        let lru = self.walk.lru.list.inner.get();
+        // The walk counts what it has called for, and that alone.
+        // SAFETY: The list is initialised. Its entry was of the node that the walk is for.
+        unsafe { extern_c::rust_ipc_list_lru_uncount(lru, self.walk.node) };
+        self.walk.count_reclaimed();
+    }
+
+    /// Drops the list's lock, and has `give_away` give away what the entries are part of, which may
+    /// sleep as far as reclaim may.
+    pub(crate) fn finish(self, give_away: impl FnOnce()) -> Verdict {
+        // SAFETY: By the type invariant the lock is held, by this thread. Nothing of the list is
+        // accessed any more: for this verdict the walk starts again from its head.
+        unsafe { bindings::spin_unlock(&raw mut (*self.list.as_ptr()).lock) };
+        give_away();
+        Verdict(bindings::lru_status::LRU_REMOVED_RETRY, NotThreadSafe)
+    }
+}
+
 /// A walk along the list of one cgroup and node.
 struct Walk<'a, R: Reclaim> {
     lru: &'a Lru<R>,
+    node: c_int,
+    /// How many entries the shrinker is to reclaim.
+    target: usize,
     reclaimed: Cell<usize>,
+}
+
+impl<R: Reclaim> Walk<'_, R> {
+    /// How many entries are still to be reclaimed.
+    fn wanted(&self) -> usize {
+        self.target.saturating_sub(self.reclaimed.get())
+    }
+
+    /// One entry more has been taken, to be reclaimed.
+    fn count_reclaimed(&self) {
+        self.reclaimed.set(self.reclaimed.get() + 1);
+    }
 }
 
 /// Lists of idle entries, one for each memory cgroup and NUMA node.
@@ -357,6 +425,8 @@ impl<R: Reclaim> Lru<R> {
         let control = unsafe { &mut *control };
         let walk = Walk {
             lru: this,
+            node: control.nid,
+            target: control.nr_to_scan,
             reclaimed: Cell::new(0),
         };
         // SAFETY: The list is initialised, and the node and the cgroup are the caller's. The
@@ -390,6 +460,12 @@ impl<R: Reclaim> Lru<R> {
         let (Some(item), Some(list)) = (NonNull::new(item), NonNull::new(list)) else {
             return bindings::lru_status::LRU_SKIP;
         };
+        if walk.wanted() == 0 {
+            // SAFETY: The walk calls this with the list's lock held, and for this verdict expects
+            // it not to be any more.
+            unsafe { bindings::spin_unlock(&raw mut (*list.as_ptr()).lock) };
+            return bindings::lru_status::LRU_STOP;
+        }
         // INVARIANT: The walk calls this for an entry of `list`, with its lock held.
         R::reclaim(Candidate { item, list, walk }).0
     }

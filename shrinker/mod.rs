@@ -30,5 +30,5 @@ mod memcg;
 
 pub(crate) use counters::Counters;
 pub(crate) use decision::{decide, Decision};
-pub(crate) use lru::{Candidate, Lru, Reclaim, Shrinker, Verdict};
+pub(crate) use lru::{Candidate, Lru, Reclaim, Shrinker, Taking, Verdict};
 pub(crate) use memcg::Memcg;

@@ -24,11 +24,11 @@ use kernel::{
 
 use super::{
     area::{AllocError, Area},
-    page::{self, AreaPage, Removed},
+    page::{self, AreaPage, PageList, Removed},
     table::{Slot, Use},
 };
 use crate::{
-    shrinker::{decide, Candidate, Decision, Lru, Memcg, Reclaim, Verdict},
+    shrinker::{decide, Candidate, Decision, Lru, Memcg, Reclaim, Taking, Verdict},
     watch::trace,
 };
 
@@ -379,22 +379,64 @@ impl<B: Send + 'static> Reclaim for Area<B> {
             counters.contended.count();
             return candidate.rotate();
         };
-        candidate.take(|| {
-            trace::PageReclaimed::trace(|| trace::PageReclaimed {
-                tgid: backing.tgid,
-                offset: index.wrapping_mul(PAGE_SIZE) as u64,
-            });
-            match decision {
-                Decision::Ours(vma) => {
-                    vma.zap_vma_range(table.address(index), PAGE_SIZE);
-                    counters.zapped.count();
-                }
-                Decision::Impostor => counters.impostor.count(),
-                Decision::Gone | Decision::LostRace => counters.gone.count(),
+        let mut pages = PageList::new();
+        let mut taking = candidate.take();
+        // SAFETY: It has been taken off its list, and it is not in the table any more.
+        pages.push(unsafe { page.into_unlisted() });
+        // What is behind it both on the list and in the area goes with it: zapping a page takes
+        // longer than all the rest here, and zapping many at a time little longer than one.
+        let mut end = index.wrapping_add(1);
+        while end - index < BATCH {
+            let Some(page) = take_next(&mut taking, &backing, table, end) else {
+                break;
+            };
+            pages.push(page);
+            end += 1;
+        }
+        taking.finish(|| {
+            for index in index..end {
+                trace::PageReclaimed::trace(|| trace::PageReclaimed {
+                    tgid: backing.tgid,
+                    offset: index.wrapping_mul(PAGE_SIZE) as u64,
+                });
             }
+            let counter = match decision {
+                Decision::Ours(vma) => {
+                    let len = (end - index).wrapping_mul(PAGE_SIZE);
+                    vma.zap_vma_range(table.address(index), len);
+                    &counters.zapped
+                }
+                Decision::Impostor => &counters.impostor,
+                Decision::Gone | Decision::LostRace => &counters.gone,
+            };
+            counter.add((end - index) as u64);
             drop(install);
-            // SAFETY: `take` has taken it off its list, and it is not in the table any more.
-            drop(unsafe { page.into_unlisted() });
+            drop(pages);
         })
     }
+}
+
+/// Takes page `index` off the shrinker's list and out of the table of `backing`, if it is idle, and
+/// what is next on that list.
+fn take_next<B: Send + 'static>(
+    taking: &mut Taking<'_, Area<B>>,
+    backing: &Arc<Backing<B>>,
+    table: &Table,
+    index: usize,
+) -> Option<AreaPage> {
+    // SAFETY: On this list there are pages of areas with this payload. This one is not freed: who
+    // wants to has to take it off the list first, whose lock `taking` has.
+    let (owner, at, page) = unsafe { page::listed::<Backing<B>>(taking.next()?) };
+    if owner != Arc::as_ptr(backing) || at != index {
+        return None;
+    }
+    let slot = table.slot(index)?;
+    let word = slot.load();
+    if word.page() != Some(page) {
+        return None;
+    }
+    let page = slot.reclaim(word)?;
+    taking.take_next();
+    // SAFETY: It has been taken off its list, and it is not in the table any more.
+    Some(unsafe { page.into_unlisted() })
 }
