@@ -72,6 +72,12 @@ struct Module {
     _shrinker: Shrinker<Area>,
 }
 
+impl Drop for Module {
+    fn drop(&mut self) {
+        ipc::wait_for_ioctls();
+    }
+}
+
 impl kernel::Module for Module {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let directory = Directory::new(c"rust_ipc")?;

@@ -145,9 +145,12 @@ impl<W, S: Storage> Arena<W, S> {
 
     /// Adds the slots of a chunk.
     ///
-    /// O(1). The chunk is dropped if there can be no more, which takes 2^32 slots.
-    pub(crate) fn provide(&mut self, chunk: S::Box<Chunk<W, S>>) {
-        drop(self.slots.provide(chunk));
+    /// O(1). Gives the chunk back if there can be no more, which takes 2^32 slots.
+    pub(crate) fn provide(
+        &mut self,
+        chunk: S::Box<Chunk<W, S>>,
+    ) -> Result<(), S::Box<Chunk<W, S>>> {
+        self.slots.provide(chunk)
     }
 
     /// Creates a queue. [`None`] without a slot for it.

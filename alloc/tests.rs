@@ -542,7 +542,7 @@ mod queue_model {
         ensure!(model.arena.new_queue().is_none() && model.arena.reserve().is_none());
         for _ in 0..steps {
             if model.free == 0 && random.below(4) == 0 {
-                model.arena.provide(queue_chunk());
+                drop(model.arena.provide(queue_chunk()));
                 model.free += queue::CHUNK_SLOTS;
             }
             let nth = random.below(model.queues.len().max(1));
@@ -1015,14 +1015,14 @@ mod cases {
     fn queues_many() {
         let count = CHUNK_SLOTS * if cfg!(rust_ipc_host) { 10_000 } else { 50 };
         let mut arena = Arena::<usize>::new();
-        arena.provide(queue_chunk());
+        drop(arena.provide(queue_chunk()));
         let Some(queue) = arena.new_queue() else {
             assert!(false);
             return;
         };
         for number in 0..count {
             if arena.needs_memory(1) {
-                arena.provide(queue_chunk());
+                drop(arena.provide(queue_chunk()));
             }
             assert!(arena.push_back(queue, number).is_ok());
         }
@@ -1038,7 +1038,7 @@ mod cases {
         assert!(arena.is_empty(Queue::NOWHERE));
         // More than one, so that there is more than one place to look in.
         for _ in 0..3 {
-            arena.provide(queue_chunk());
+            drop(arena.provide(queue_chunk()));
         }
         assert!(arena.is_empty(Queue::NOWHERE));
         assert_eq!(arena.push_back(Queue::NOWHERE, 1), Err(1));
@@ -1053,7 +1053,7 @@ mod cases {
     fn tickets_keep_their_slots() {
         let mut arena = Arena::<u64>::new();
         assert!(arena.needs_memory(1));
-        arena.provide(queue_chunk());
+        drop(arena.provide(queue_chunk()));
         let Some(queue) = arena.new_queue() else {
             assert!(false);
             return;

@@ -24,7 +24,7 @@ use core::marker::PhantomPinned;
 
 use kernel::{
     bindings,
-    fs::{file, File},
+    fs::File,
     prelude::*,
     str::CString,
     sync::{poll::PollTable, Arc, ArcBorrow},
@@ -32,7 +32,7 @@ use kernel::{
 };
 
 use crate::{
-    ipc::{Area, Context, Payload, Process},
+    ipc::{Area, Context, OwnFile, Payload, Process},
     vma::{self, AreaOwner, VmaDesc},
 };
 
@@ -203,12 +203,13 @@ unsafe extern "C" fn ioctl(
     command: c_uint,
     argument: c_ulong,
 ) -> c_long {
-    // SAFETY: The VFS calls this for an open file. It is not released before this returns, also if
-    // its last descriptor is closed here: that is left to task work.
+    // SAFETY: The VFS calls this for an open file. It need not have counted itself as a user of it;
+    // but nobody else can close the descriptor then, and who does it here has `own` keep the file.
     let process = unsafe { process_of(file) };
     // SAFETY: As above; there is no `fdget_pos` section in an ioctl.
-    let nonblocking = unsafe { File::from_raw_file(file) }.flags() & file::flags::O_NONBLOCK != 0;
-    match Process::ioctl(process, command, argument, nonblocking) {
+    let file = unsafe { File::from_raw_file(file) };
+    let mut own = OwnFile::new(file);
+    match Process::ioctl(process, command, argument, &mut own) {
         Ok(()) => 0,
         // CAST: widens.
         Err(error) => error.to_errno() as c_long,

@@ -55,6 +55,7 @@ pub(crate) use dump::Dump;
 pub(crate) use journal::{FailedLog, Journal, SentLog};
 pub(crate) use process::Process;
 pub(crate) use registry::Registry;
+pub(crate) use task::{wait_for_ioctls, OwnFile};
 
 use node::{Hold, Node};
 use object::Objects;

@@ -127,7 +127,8 @@ impl Settled {
 impl Node {
     /// Creates a node, with a weak reference that keeps it, and enters it among its owner's.
     ///
-    /// May sleep. `EINVAL` if the owner has a node of that address already or is gone, `ENOMEM`.
+    /// May sleep. `EEXIST` if the owner has a node of that address already, `ESRCH` if it is gone,
+    /// `ENOMEM`.
     fn create(owner: &Arc<Process>, ptr: u64, cookie: u64, flags: u32) -> Result<Arc<Node>> {
         let number = owner.inner.lock().next_node();
         let node = Arc::new(
@@ -147,13 +148,13 @@ impl Node {
             let mut inner = owner.lock_with_entries(1)?;
             if inner.is_dead {
                 drop(inner);
-                return Err(EINVAL);
+                return Err(ESRCH);
             }
             match inner.nodes.entry(ptr, 0) {
                 table::Entry::Free(vacancy) => vacancy.fill(node.clone()),
                 table::Entry::Used(_) => {
                     drop(inner);
-                    return Err(EINVAL);
+                    return Err(EEXIST);
                 }
                 table::Entry::Full => {
                     drop(inner);
@@ -313,7 +314,7 @@ impl Node {
                     })
                 }
                 // Another thread was faster.
-                Err(error) if error == EINVAL => (),
+                Err(error) if error == EEXIST => (),
                 Err(error) => return Err(error),
             }
         }

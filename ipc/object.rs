@@ -193,7 +193,7 @@ impl Objects {
         if !accepts_files {
             return Err(Failure::failed(EPERM));
         }
-        let file = task::file(number).map_err(Failure::failed)?;
+        let file = task::fget(number).map_err(Failure::failed)?;
         security::binder_transfer_file(&sender.process.cred, &self.to.cred, &file)
             .map_err(|_| Failure::failed(EPERM))?;
         trace::FdSent::trace(|| trace::FdSent {

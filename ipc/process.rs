@@ -25,7 +25,7 @@ use super::{
     node::{Hold, Nodes, Settled},
     registry,
     stats::{self, Counts, ProcessCount},
-    task,
+    task::{self, OwnFile},
     thread::{ExtendedError, Thread},
     transaction::{self, Blank, Spare},
     work::{Queues, Work},
@@ -372,7 +372,8 @@ impl Process {
             }
             drop(inner);
             let chunk = queue::new_chunk(GFP_KERNEL_ACCOUNT)?;
-            self.inner.lock().queues.provide(chunk);
+            let provided = self.inner.lock().queues.provide(chunk);
+            provided.map_err(|_| AllocError)?;
         }
     }
 
@@ -584,12 +585,12 @@ impl Process {
         this: ArcBorrow<'_, Self>,
         command: u32,
         argument: usize,
-        nonblocking: bool,
+        own: &mut OwnFile<'_>,
     ) -> Result {
         trace::Ioctl::trace(|| trace::Ioctl { command });
         let thread = Self::thread(this)?;
         let process = &thread.process;
-        let result = process.ioctl_on(&thread, command, argument, nonblocking);
+        let result = process.ioctl_on(&thread, command, argument, own);
         thread.need_return.store(false, Relaxed);
         trace::IoctlDone::trace(|| trace::IoctlDone {
             result: result.map_or_else(Error::to_errno, |()| 0),
@@ -602,7 +603,7 @@ impl Process {
         thread: &Arc<Thread>,
         command: u32,
         argument: usize,
-        nonblocking: bool,
+        own: &mut OwnFile<'_>,
     ) -> Result {
         let user = || {
             let pointer = UserPtr::from_addr(argument);
@@ -612,7 +613,7 @@ impl Process {
             ioctl::WRITE_READ => {
                 let bytes: [u8; WriteRead::SIZE] = user().reader().read()?;
                 let mut request = WriteRead::from_bytes(&bytes);
-                let result = thread.write_read(&mut request, nonblocking);
+                let result = thread.write_read(&mut request, own);
                 user().writer().write(&request.to_bytes())?;
                 result
             }

@@ -7,9 +7,12 @@
 
 use kernel::{
     bindings,
-    fs::{File, LocalFile},
+    fs::{file, File, LocalFile},
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        atomic::{Atomic, Relaxed},
+    },
     task::Task,
     uaccess::UserPtr,
 };
@@ -111,7 +114,7 @@ pub(super) fn write_user(to: UserPtr, bytes: &[u8]) -> Result {
 /// The file behind a descriptor of the current process.
 ///
 /// `EBADF`. Called in ioctls of this driver only.
-pub(super) fn file(fd: u32) -> Result<ARef<File>> {
+pub(super) fn fget(fd: u32) -> Result<ARef<File>> {
     let file = LocalFile::fget(fd)?;
     // SAFETY: An ioctl looks its own file up with `fdget()`; an `fdget_pos()` section is only ever
     // entered for system calls that use a file position, and this task is not in one.
@@ -120,12 +123,70 @@ pub(super) fn file(fd: u32) -> Result<ARef<File>> {
 
 /// Closes a descriptor of the current process, if there is one of that number.
 ///
-/// May sleep. No lock may be held: it can be the last descriptor of a file of this driver, and even
-/// the one that the current ioctl was called on.
-pub(super) fn close(fd: u32) {
-    // SAFETY: Any number will do. If it is the current ioctl's own file, `fdget()` need not have
-    // counted the system call as a user of it. But the file does not go here, also if this drops its
-    // last reference: tearing it down is left to task work, which the current task, being no kernel
-    // thread, does on its way to userspace. Until then this module does not count it again.
+/// May sleep. No lock may be held: it can be the last descriptor of a file of this driver. It can be
+/// the one that the current ioctl was called on: see [`OwnFile`].
+fn close(fd: u32) {
+    // SAFETY: Any number will do. A file that goes with this is torn down by task work, which the
+    // current task, being no kernel thread, does on its way to userspace.
     unsafe { bindings::close_fd(fd) };
+}
+
+/// Whether an ioctl ever kept its file.
+static HAS_KEPT: Atomic<bool> = Atomic::new(false);
+
+/// The file that the current ioctl is on.
+///
+/// The system call need not have a reference of its own to it, but use that of its descriptor: no
+/// other task can close that then (`fdget()`). The ioctl itself can.
+pub(crate) struct OwnFile<'a> {
+    file: &'a File,
+    kept: Option<ARef<File>>,
+}
+
+impl<'a> OwnFile<'a> {
+    /// `file` is the current ioctl's. To be dropped when nothing is left to do.
+    pub(crate) fn new(file: &'a File) -> Self {
+        OwnFile { file, kept: None }
+    }
+
+    /// Whether the file was opened, or has been set, not to wait.
+    pub(super) fn is_nonblocking(&self) -> bool {
+        self.file.flags() & file::flags::O_NONBLOCK != 0
+    }
+
+    /// Closes descriptors of the current process; the file stays until `self` is dropped. If that
+    /// drops the last reference, it goes on the way to userspace.
+    ///
+    /// May sleep. No lock may be held.
+    pub(super) fn close(&mut self, descriptors: KVVec<u32>) {
+        if self.kept.is_none() {
+            HAS_KEPT.store(true, Relaxed);
+            self.kept = Some(self.file.into());
+        }
+        for descriptor in descriptors {
+            close(descriptor);
+        }
+    }
+}
+
+/// Waits until no ioctl is in this module any more.
+///
+/// It is unloaded when it has no open files, which wait for their ioctls, but for one that kept its
+/// file: when it has let go, somebody else may close that, while it is still on its way out of here.
+///
+/// May sleep.
+pub(crate) fn wait_for_ioctls() {
+    if HAS_KEPT.load(Relaxed) {
+        // SAFETY: It may be called wherever sleeping is allowed. It waits for each task to sleep on
+        // its own account, or be in userspace, where none is that is on its way there.
+        #[cfg(CONFIG_TASKS_RCU)]
+        unsafe {
+            bindings::synchronize_rcu_tasks()
+        };
+        // SAFETY: As above. On a kernel without the other no task is preempted here.
+        #[cfg(not(CONFIG_TASKS_RCU))]
+        unsafe {
+            bindings::synchronize_rcu()
+        };
+    }
 }

@@ -132,7 +132,9 @@ impl Thread {
     pub(super) fn create(process: Arc<Process>, id: Pid) -> Result<Arc<Self>> {
         let memory = UniqueArc::new_uninit(GFP_KERNEL_ACCOUNT)?;
         let counts = Arc::new(Counts::new(), GFP_KERNEL_ACCOUNT)?;
-        let mut inner = process.lock_with_entries(ENTRIES + process::QUEUES)?;
+        let has_queues = process.inner.lock().todo != Queue::NOWHERE;
+        let others = if has_queues { 0 } else { process::QUEUES };
+        let mut inner = process.lock_with_entries(ENTRIES + others)?;
         inner.make_queues()?;
         let queues = &mut inner.queues;
         let Some(todo) = queues.new_queue() else {

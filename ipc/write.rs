@@ -16,7 +16,7 @@ use super::{
     node::{Node, Turn},
     object::Objects,
     process::{self, Process, Wake},
-    task,
+    task::{self, OwnFile},
     thread::{ExtendedError, Thread},
     transaction::{
         self, Failure, Message, Name, Parcel, Spare, Target, Transaction, MAX_NESTED_CALLS,
@@ -147,24 +147,24 @@ impl Thread {
     pub(super) fn write_read(
         self: &Arc<Self>,
         request: &mut WriteRead,
-        nonblocking: bool,
+        own: &mut OwnFile<'_>,
     ) -> Result {
         if request.write_size > 0 {
-            let written = self.write(request);
+            let written = self.write(request, own);
             if written.is_err() {
                 request.read_consumed = 0;
                 return written;
             }
         }
         if request.read_size > 0 {
-            self.read(request, nonblocking)?;
+            self.read(request, own.is_nonblocking())?;
         }
         Ok(())
     }
 
     /// Carries commands out, until the end of the buffer or until one fails in a way that is to be
     /// returned to userspace first.
-    fn write(self: &Arc<Self>, request: &mut WriteRead) -> Result {
+    fn write(self: &Arc<Self>, request: &mut WriteRead, own: &mut OwnFile<'_>) -> Result {
         // CAST: `usize` is 64 bits wide wherever this driver runs; see the crate root.
         let mut commands = Commands::new(
             request.write_buffer as usize,
@@ -180,7 +180,7 @@ impl Thread {
                 return Err(EINVAL);
             };
             self.counts.command(commands.code().unwrap_or(0));
-            stopped = self.execute(command)?;
+            stopped = self.execute(command, own)?;
             commands.done(*len);
             request.write_consumed = commands.consumed as u64;
         }
@@ -189,13 +189,13 @@ impl Thread {
 
     /// Carries a command out. `true` if it failed, and no other is to be taken before that has been
     /// returned.
-    fn execute(self: &Arc<Self>, command: &Command) -> Result<bool> {
+    fn execute(self: &Arc<Self>, command: &Command, own: &mut OwnFile<'_>) -> Result<bool> {
         match *command {
             Command::Transaction(ref data) => return Ok(self.send_call(data)),
             Command::Reply(ref data) => return Ok(self.send_reply(data)),
             Command::FreeBuffer(address) => {
                 if let Some(descriptors) = self.process.free_buffer(address) {
-                    self.close(descriptors);
+                    self.close(descriptors, own);
                 }
             }
             Command::Increment(strength, handle) => {
@@ -247,10 +247,8 @@ impl Thread {
 
     /// Closes file descriptors that went with a buffer.
     #[cold]
-    fn close(&self, descriptors: KVVec<u32>) {
-        for descriptor in descriptors {
-            task::close(descriptor);
-        }
+    fn close(&self, descriptors: KVVec<u32>, own: &mut OwnFile<'_>) {
+        own.close(descriptors);
         // Files are torn down when the task returns to userspace, so it must not wait here.
         self.need_return.store(true, Relaxed);
     }

@@ -8,6 +8,7 @@
 #include <sys/swap.h>
 
 #include "memory.h"
+#include "objects.h"
 #include "rust_ipc.h"
 
 FIXTURE(reclaim) {
@@ -627,6 +628,56 @@ TEST_F(reclaim, full_group_at_every_page)
 	EXPECT_LT(LEN_PAGES / 2, refused);
 	EXPECT_EQ(0, group_number(receivers, "memory.events", "oom_kill"));
 	exchange(client, server, self->bytes, AREA, 0);
+}
+
+/* The first message to an area, which takes more memory than others: of many, the sender pays for none. */
+TEST_F(reclaim, full_group_of_many)
+{
+	const char *receivers = make_group("receiver"), *senders = make_group("sender");
+	struct peer *server, *many[60];
+	int handles[ARRAY_SIZE(many)];
+	unsigned int i, refused = 0;
+	char limit[32];
+	long before;
+
+	use_one_cpu();
+	server = member_in(senders, "server");
+	become_manager(server, NULL);
+	for (i = 0; i < ARRAY_SIZE(many); i++) {
+		many[i] = member_in(receivers, "one of many");
+		handles[i] = offer(many[i], server, 0x1000, i);
+	}
+	before = usage(senders);
+	snprintf(limit, sizeof(limit), "%ld", least_usage(receivers));
+	set_group(receivers, "memory.max", limit);
+	for (i = 0; i < ARRAY_SIZE(many); i++) {
+		oneway_with(server, handles[i], NULL);
+		ASSERT_EQ(0, transact(server));
+		if (server->br[server->brs - 1].cmd == BR_FAILED_REPLY) {
+			ASSERT_EXTENDED_ERROR(server, BR_FAILED_REPLY, -ENOMEM);
+			refused++;
+		} else {
+			ASSERT_BR(server, BR_TRANSACTION_COMPLETE);
+			free_message(many[i], take_call(many[i]));
+		}
+	}
+	EXPECT_LT(ARRAY_SIZE(many) / 2, refused);
+	/* What the kernel charges ahead is 256 KiB; tables alone would be 480. */
+	EXPECT_GT(before + 384 * 1024, usage(senders));
+	EXPECT_EQ(0, group_number(receivers, "memory.events", "oom_kill"));
+
+	/* None is the worse for it. */
+	set_group(receivers, "memory.max", "max");
+	for (i = 0; i < ARRAY_SIZE(many); i++) {
+		struct rust_ipc_area_info info;
+
+		oneway_with(server, handles[i], NULL);
+		ASSERT_EQ(0, transact(server));
+		ASSERT_BR(server, BR_TRANSACTION_COMPLETE);
+		info = area_info(many[i]);
+		ASSERT_EQ(1, info.live_buffers);
+		free_message(many[i], take_call(many[i]));
+	}
 }
 
 /* The same for a reply: its receiver is the caller. */

@@ -68,6 +68,9 @@ pub(crate) struct Info {
 /// Buffers up to this length fall idle, and are freed, with the area locked once.
 const AT_ONCE_BYTES: usize = BATCH * PAGE_SIZE;
 
+/// How often room is made for what a buffer needs: others may be faster to take it.
+const CHARGE_TRIES: usize = 4;
+
 struct Inner<B> {
     /// [`None`] until the area is used.
     ranges: Option<Ranges<B>>,
@@ -309,17 +312,21 @@ impl<B: Send + 'static> Area<B> {
         self.backing.in_use().ok_or(AllocError::Unmapped)
     }
 
-    /// Allocates with `f` what the area needs for buffers.
+    /// Allocates with `f` what the area needs for buffers, charged to the owner.
     ///
-    /// Charged to the owner if its cgroup has room: not with reclaim, as nothing keeps that from
-    /// the OOM killer. Otherwise to the sender, whose own limits then apply. May sleep.
+    /// Not with reclaim, as nothing would keep that from the OOM killer. If there is no room in the
+    /// owner's cgroup, it is made by allocating a page, which is different in that. May sleep.
     fn charge<T, E>(&self, f: impl Fn(Flags) -> Result<T, E>) -> Result<T, AllocError> {
         let claim = self.backing.claim.as_ref().ok_or(AllocError::Unmapped)?;
         let account = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
         let flags = GFP_NOWAIT | account | __GFP_NOWARN;
-        Memcg::charge(claim.memcg.as_ref(), || f(flags))
-            .or_else(|_| f(GFP_KERNEL_ACCOUNT))
-            .map_err(|_| AllocError::NoMemory)
+        for _ in 0..CHARGE_TRIES {
+            if let Ok(memory) = Memcg::charge(claim.memcg.as_ref(), || f(flags)) {
+                return Ok(memory);
+            }
+            drop(Backing::alloc(&self.backing, 0, false)?);
+        }
+        Err(AllocError::NoMemory)
     }
 
     /// Gives the ranges memory for more buffers.

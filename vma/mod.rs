@@ -34,8 +34,8 @@
 //!              -> Area::inner (spinlock) -> lock of a list of the shrinker (spinlock)
 //! ```
 //!
-//! - `mapped` and `close` are called with the mmap lock held. `mapped` takes `Area::inner`; `close`
-//!   takes none, but calls [`AreaOwner::unmapped`], which may take locks of its own.
+//! - `mapped` and `close` are called with the mmap lock held. They take none of these, but `close` calls
+//!   [`AreaOwner::unmapped`], which may take locks of its own.
 //! - The shrinker starts with the lock of a list, so it only tries `Backing::install` and the VMA's
 //!   lock, and never takes `Area::inner` nor the mmap lock. It keeps `Backing::install` and the VMA's
 //!   lock until it has zapped, so a page cannot be installed at that address before.
