@@ -982,19 +982,6 @@ TEST_F(ipc, device_in_unread_message)
 	})));
 }
 
-/* P gets another descriptor of OWNER's device. */
-static int device_of(struct peer *p, struct peer *owner)
-{
-	struct __test_metadata *_metadata = this_test;
-	int pidfd = peer_syscall(p, SYS_pidfd_open, owner->pid, 0), fd;
-
-	ASSERT_LE(0, pidfd);
-	fd = peer_syscall(p, SYS_pidfd_getfd, pidfd, owner->fd, 0);
-	ASSERT_LE(0, fd);
-	close_fd(p, pidfd);
-	return fd;
-}
-
 /*
  * The receiver's own device in a message that it does not read: it goes when the
  * receiver does. (With the C driver it stays for ever, with all that it has.)
@@ -1003,7 +990,7 @@ TEST_F(ipc, own_device_in_unread_message)
 {
 	struct peer *server = files_manager("server"), *client = member("client");
 	struct peer *waiting = member("waiting");
-	int fd = device_of(client, server), i;
+	int fd = take_fd(client, server, server->fd), i;
 
 	require_rust_ipc();
 	/* One that waits for a reader, and one that waits for the other. */
@@ -1025,7 +1012,8 @@ TEST_F(ipc, devices_in_each_others_messages)
 	struct peer *server = files_manager("server"), *client = member("client");
 	struct peer *other = member("other"), *third = member("third");
 	__u32 handle = offer(other, server, 0x1000, 1), thirds;
-	int servers = device_of(client, server), others = device_of(client, other);
+	int servers = take_fd(client, server, server->fd);
+	int others = take_fd(client, other, other->fd);
 
 	require_rust_ipc();
 	thirds = hand_over(server, third, handle);

@@ -86,6 +86,19 @@ static inline int give_fd(struct peer *p, int fd)
 	return own;
 }
 
+/* A descriptor of OWNER's becomes one of P's, too. */
+static inline int take_fd(struct peer *p, struct peer *owner, int fd)
+{
+	struct __test_metadata *_metadata = this_test;
+	int pidfd = peer_syscall(p, SYS_pidfd_open, owner->pid, 0), own;
+
+	ASSERT_LE(0, pidfd);
+	own = peer_syscall(p, SYS_pidfd_getfd, pidfd, fd, 0);
+	ASSERT_LE(0, own);
+	close_fd(p, pidfd);
+	return own;
+}
+
 /*
  * A file that shows whether it is still open anywhere: the end of a pipe that
  * this process holds the other end of.

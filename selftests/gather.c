@@ -5,6 +5,9 @@
  */
 
 #include "gather.h"
+#include "memory.h"
+#include "notices.h"
+#include "slow.h"
 
 /* ---- building and sending --------------------------------------------------- */
 
@@ -1490,6 +1493,117 @@ TEST_F(own_device, closed_while_used)
 	settle(server);
 	become_manager(server, NULL);
 	round_trip(client, server);
+}
+
+FIXTURE(kept_elsewhere) {
+	long alive;
+	struct peer *server, *client;
+	/* Descriptors of the client's device: its own, out of an array, and the server's. */
+	int own, servers;
+	struct slow slow;
+};
+
+FIXTURE_VARIANT(kept_elsewhere) {
+	bool message;
+};
+
+FIXTURE_VARIANT_ADD(kept_elsewhere, message) { .message = true };
+FIXTURE_VARIANT_ADD(kept_elsewhere, handle) { };
+
+FIXTURE_SETUP(kept_elsewhere)
+{
+	this_test = _metadata;
+	if (!oracle()) {
+		ASSERT_TRUE(eventually(!objects_alive()));
+	}
+	self->server = files_manager("server");
+	self->alive = oracle() ? 0 : objects_alive();
+	self->client = member("client");
+	self->servers = take_fd(self->server, self->client, self->client->fd);
+	/* Not filled by a thread of the client's: with one, the system call has a reference. */
+	self->slow = make_slow(self->client);
+	self->slow.uffd = take_fd(self->server, self->client, self->slow.uffd);
+}
+
+FIXTURE_TEARDOWN(kept_elsewhere)
+{
+	ipc_teardown(_metadata, NULL, NULL);
+}
+
+/* The client goes on with the last descriptor of its device, which goes with the buffer. */
+static __u64 descriptor_in_buffer(FIXTURE_DATA(kept_elsewhere) *self)
+{
+	struct __test_metadata *_metadata = this_test;
+	struct peer *server = self->server, *client = self->client;
+	struct binder_transaction_data *tr;
+
+	call_with(client, 0, NULL);
+	start_transact(client);
+	free_message(server, take_call(server));
+	reply_tree(server, one_number(self->servers));
+	ASSERT_EQ(0, transact(server));
+	ASSERT_BR(server, BR_TRANSACTION_COMPLETE);
+	ASSERT_EQ(0, finish(client));
+	ASSERT_BR(client, BR_TRANSACTION_COMPLETE, BR_REPLY);
+	tr = message(client);
+	self->own = number_in(client, tr, 1, 0);
+	ASSERT_TRUE(same_file(client, client->fd, client, self->own));
+	close_fd(client, client->fd);
+	ASSERT_EQ(0, peer_syscall(client, SYS_munmap, client->area, client->area_len));
+	client->fd = self->own;
+	return tr->data.ptr.buffer;
+}
+
+/*
+ * Freeing a buffer closes the very descriptor that this is done with, but not
+ * the last one of the file; somebody else closes that one before the system
+ * call has come to an end. The file stays until then.
+ */
+TEST_F(kept_elsewhere, closed_while_used)
+{
+	struct peer *server = self->server, *client = self->client;
+	struct copy_args before_slow = { NULL, client->write, 80 };
+	struct binder_transaction_data *tr;
+	size_t len;
+
+	free_buffer(client, descriptor_in_buffer(self));
+	/* As much as rust_ipc reads at a time: what comes behind it is read afterwards. */
+	while (client->write_len < before_slow.len)
+		bc(client, BC_ENTER_LOOPER);
+	if (variant->message) {
+		oneway_with(client, 0, one_object(BINDER_TYPE_BINDER, 0x1000, 1));
+	} else {
+		bc_u32(client, BC_ACQUIRE, 0);
+		put_handle_cookie(client, BC_REQUEST_DEATH_NOTIFICATION, 0, COOKIE);
+	}
+	len = client->write_len;
+	before_slow.to = (void *)(uintptr_t)(self->slow.page - before_slow.len);
+	ASSERT_EQ(0, peer_run(client, do_copy, arena_copy(&before_slow, sizeof(before_slow))));
+	prepare_io(client, false);
+	client->bwr.write_buffer = self->slow.page - before_slow.len;
+	peer_start(client, do_write_read, &client->bwr);
+	ASSERT_TRUE(peer_sleeps(client));
+	ASSERT_FALSE(same_file(server, self->servers, client, self->own));
+	close_fd(server, self->servers);
+	ASSERT_TRUE(still_waits(client));
+	fill_slow_with(server, &self->slow, client->write + before_slow.len,
+		       len - before_slow.len);
+	ASSERT_EQ(0, finish(client));
+	/* What came behind it was carried out. */
+	ASSERT_EQ(len, client->bwr.write_consumed);
+	if (variant->message) {
+		tr = take_call(server);
+		await_dead_oneway(server, object_of(server, tr, 0)->handle);
+		free_message(server, tr);
+	}
+	if (!oracle()) {
+		ASSERT_TRUE(eventually(objects_alive() == self->alive));
+	}
+	/* The process goes on, and can begin again. */
+	ASSERT_LE(0, open_device(client, 0));
+	ASSERT_EQ(0, map_area(client, AREA_LEN));
+	settle(client);
+	check_unharmed(client, server);
 }
 
 /* The sender's device in a message that nobody reads goes when the message does. */

@@ -42,7 +42,10 @@ static inline struct slow make_slow(struct peer *p)
 	return slow;
 }
 
-/* Fills the rest with these bytes, by way of another thread of the same process. */
+/*
+ * Fills the rest with these bytes, by way of another thread of the same process,
+ * or of another process with that descriptor.
+ */
 static inline void fill_slow_with(struct peer *p, const struct slow *slow, const void *bytes,
 				  size_t len)
 {
