@@ -48,6 +48,9 @@ impl ReadBuffer<'_> {
     fn flush(&mut self) -> Result {
         let address = self.address.wrapping_add(self.consumed);
         let returns = &mut self.returns.bytes;
+        if returns.len() == 0 {
+            return Ok(());
+        }
         task::write_user(UserPtr::from_addr(address), returns.as_slice())?;
         self.consumed += returns.len();
         returns.clear();
