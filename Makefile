@@ -18,7 +18,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install clean distclean help preflight setup build \
 	selftests user check fmt symbols test test-kasan test-kcsan test-long \
-	fuzz fuzz-host run bench bench-plots bench-pairs bench-guard bench-budget profile vm doc rust-analyzer
+	fuzz fuzz-host run bench bench-rust-binder bench-plots bench-pairs bench-guard bench-budget profile vm doc rust-analyzer
 
 modules: preflight
 	$(kbuild) modules
@@ -76,6 +76,9 @@ bench:
 bench-plots:
 	@$(if $(filter environment command,$(origin ICOUNT)),,env -u ICOUNT )bench/plots.sh $(ARGS)
 
+bench-rust-binder:
+	@KERNEL_CONFIG=rust-binder $(MAKE) --no-print-directory bench
+
 bench-pairs:
 	@bench/pairs.sh $(ARGS)
 
@@ -117,6 +120,8 @@ help:
 	@echo '  make run             pass a file through the driver in a virtual machine'
 	@echo '  make bench           what messages cost, beside the C driver, pipes and sockets'
 	@echo '                       (ARGS=-q: a quick look), also in build/bench/results.json'
+	@echo '  make bench-rust-binder'
+	@echo '                       beside the Rust driver of the kernel, on a kernel that has that'
 	@echo '  make bench-plots     plots of what size, handles and buffers do: build/bench/*.svg'
 	@echo '  make bench-pairs     wall-clock time of 1 to 8 pairs of processes (CPUS=8)'
 	@echo '  make bench-guard     does it cost more than bench/budget says? (part of make test)'
@@ -134,7 +139,8 @@ help:
 	@echo 'Variables:'
 	@echo '  KDIR=DIR             kernel build directory ($(KDIR))'
 	@echo '  KERNEL=7.3           kernel series or release for the build root'
-	@echo '  KERNEL_CONFIG=kasan  a debug kernel instead of the stock one'
+	@echo '  KERNEL_CONFIG=kasan  a kernel of our own instead of the stock one: kasan and kcsan, which'
+	@echo '                       watch themselves; small and rust-binder, for make bench'
 	@echo '  FILE=PATH            the file for make run ($(FILE))'
 	@echo '  TESTS="NAME..."      only these test programs (make test)'
 	@echo '  CMD="COMMAND"        run it in the machine instead of a shell (make vm)'

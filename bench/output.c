@@ -27,13 +27,19 @@ static bool judged(const struct result *result)
 	return result->cost[RUST_IPC] && (result->per_byte || (result->goal && theirs(result)));
 }
 
+/* Is it to be no dearer than pipes, too? */
+static bool beats_pipes(const struct result *result)
+{
+	return result->goal < 1 && result->cost[PIPE];
+}
+
 static bool met(const struct result *result)
 {
 	double ours = result->cost[RUST_IPC];
 
 	if (result->per_byte)
 		return ours <= 1.1 * result->per_byte;
-	if (result->cost[PIPE] && ours > result->cost[PIPE])
+	if (beats_pipes(result) && ours > result->cost[PIPE])
 		return false;
 	return ours <= result->goal * theirs(result);
 }
@@ -56,7 +62,7 @@ void print_results(const struct result *results, unsigned int count, const char 
 		else if (result->goal)
 			snprintf(goal, sizeof(goal), "%.2f%s, ", result->goal,
 				 result->base[RUST_IPC] ? " of the least" :
-				 result->cost[PIPE] ? " and pipes" : "");
+				 beats_pipes(result) ? " and pipes" : "");
 		printf("%-44s", result->name);
 		for (int way = 0; way < WAYS; way++)
 			print_cost(result->cost[way]);
@@ -64,7 +70,7 @@ void print_results(const struct result *results, unsigned int count, const char 
 		       !judged(result) ? "" : met(result) ? "met" : "missed");
 	}
 	printf("\nThe unit: %s of both ends; bytes where it says memory. A ratio is that of rust_ipc\n"
-	       "to C Binder, or to the row with the least that is held.\n", unit);
+	       "to %s, or to the row with the least that is held.\n", unit, ways[C_BINDER].name);
 }
 
 /* No name has a character that JSON would want escaped. */

@@ -14,7 +14,7 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/rust_ipc
 # A kernel series ("7.3": its newest release on offer) or one release ("7.3.4").
 KERNEL=${KERNEL:-7.3}
 
-# A debug kernel in the stock kernel's place: the name of a .config of tools/debug-kernel.
+# A kernel of our own in the stock kernel's place: the name of a .config of tools/own-kernel.
 KERNEL_CONFIG=${KERNEL_CONFIG:-}
 
 # root_path: where the build root of KERNEL_CONFIG is. Its name changes whenever
@@ -24,7 +24,8 @@ root_path()
 	local parts=("$TOP"/tools/setup{,-kernel}) key
 
 	[ -z "$KERNEL_CONFIG" ] ||
-		parts+=("$TOP/tools/setup-debug" "$TOP/tools/debug-kernel/"{build,common.config,"$KERNEL_CONFIG.config"})
+		parts+=("$TOP/tools/setup-own-kernel"
+			"$TOP/tools/own-kernel/"{build,machine.config,checks.config,"$KERNEL_CONFIG.config"})
 	key=$(cat "${parts[@]}" | sha256sum | cut -c1-12)
 	echo "$CACHE/root-$KERNEL${KERNEL_CONFIG:+-$KERNEL_CONFIG}-$key"
 }
@@ -47,8 +48,8 @@ die()
 	exit 1
 }
 
-[ -z "$KERNEL_CONFIG" ] || [ -e "$TOP/tools/debug-kernel/$KERNEL_CONFIG.config" ] ||
-	die "KERNEL_CONFIG=$KERNEL_CONFIG is no debug kernel: kasan and kcsan are"
+[ -z "$KERNEL_CONFIG" ] || [ -e "$TOP/tools/own-kernel/$KERNEL_CONFIG.config" ] ||
+	die "KERNEL_CONFIG=$KERNEL_CONFIG is no kernel that there is a configuration for: kasan, kcsan, small and rust-binder are"
 ROOT=${RUST_IPC_ROOT:-$(root_path)}
 # A module fits one kernel. (Used where this is sourced.)
 # shellcheck disable=SC2034
