@@ -20,7 +20,7 @@
 //!
 //! # Locks
 //!
-//! None. Every operation takes `&mut self` or `&self`, is O(1) or O(log n), and neither sleeps nor
+//! None. Every operation takes `&mut self` or `&self`, is O(1) or O(log n), or says what bounds it, and neither sleeps nor
 //! frees memory.
 //!
 //! # What it may not do

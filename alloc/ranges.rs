@@ -4,8 +4,9 @@
 //!
 //! The area is cut into ranges without gaps. A free range never has a free neighbour. Ranges are
 //! linked with their neighbours; free ones are also in a tree by length (the best fit is the
-//! shortest that is long enough, the lowest of those), live ones in a tree by start. Everything is
-//! counted in granules of 8 bytes, so that 32 bits do for areas of up to 32 GiB.
+//! shortest that is long enough, the lowest of those). What starts at an address is found by the
+//! page that it is in: for each there is the first range that starts there, and a page has at most
+//! 512. Everything is counted in granules of 8 bytes, so that 32 bits do for areas of up to 32 GiB.
 //!
 //! A live range goes from reserved (a sender fills it) to delivered (with a payload, and its owner
 //! may free it by its address) and back to free, by way of claimed if it must be cleared first.
@@ -40,6 +41,20 @@ const MAX_SPAM_SCAN: usize = 4096;
 const SLOTS: usize = 28;
 /// Children of a chunk.
 const FANOUT: usize = 32;
+
+/// Memory for the ranges that pages begin with: see [`new_heads`].
+pub(crate) type Heads<S = Heap> = <S as Storage>::Array<u32>;
+
+/// Allocates what [`Ranges`] of `pages` pages find ranges by.
+///
+/// May sleep if `flags` say so.
+#[cfg(not(rust_ipc_host))]
+pub(crate) fn new_heads(
+    pages: usize,
+    flags: kernel::alloc::Flags,
+) -> Result<Heads, kernel::alloc::AllocError> {
+    kernel::alloc::KVVec::from_elem(NONE, pages, flags)
+}
 
 /// Memory for [`Ranges`].
 pub(crate) type Chunk<B, S = Heap> = super::Chunk<Slot<B>, S, SLOTS, FANOUT>;
@@ -207,16 +222,15 @@ impl<B, S: Storage> Nodes for Slots<B, S> {
 /// - The slots that are in use are the ranges of the area: linked by `next` and `previous` in the
 ///   order of their addresses, from 0 to `len` without gaps; none is empty, and of two neighbours
 ///   at most one is free.
-/// - The free ones are in `free`, by length and start; the others in `live`, by start.
+/// - The free ones are in `free`, by length and start.
+/// - `heads` has for each page the range that starts first in it, or [`NONE`].
 /// - `one_way_left` and the lengths of the one-way ranges add up to half of `len`.
 pub(crate) struct Ranges<B, S: Storage = Heap> {
     slots: Slots<B, S>,
     free: Tree,
-    live: Tree,
+    heads: Heads<S>,
     /// In granules.
     len: u32,
-    /// Granules of a page, as a power of two.
-    page_shift: u32,
     /// In granules.
     one_way_left: u32,
     /// In granules.
@@ -226,6 +240,8 @@ pub(crate) struct Ranges<B, S: Storage = Heap> {
     live_count: u32,
     /// The slot of the range that was delivered last. It may have been put to other use since.
     newest: u32,
+    /// Granules of a page, as a power of two.
+    page_shift: u8,
     /// Somebody has been found to send spam, and there is as little room still.
     has_spam: bool,
 }
@@ -239,11 +255,12 @@ impl<B, S: Storage> Ranges<B, S> {
     /// Creates the ranges of an area of `len_bytes` with pages of `page_bytes`, all of it free.
     ///
     /// [`Error::Invalid`] unless `page_bytes` is a power of two of at least [`GRANULE`], and
-    /// `len_bytes` a multiple of it, not zero, and less than 32 GiB.
+    /// `len_bytes` a multiple of it, not zero, and less than 32 GiB; and `heads` has an entry a page.
     pub(crate) fn new(
         len_bytes: usize,
         page_bytes: usize,
         chunk: S::Box<Chunk<B, S>>,
+        heads: Heads<S>,
     ) -> Result<Self, Error> {
         if !page_bytes.is_power_of_two()
             || page_bytes < GRANULE
@@ -253,14 +270,18 @@ impl<B, S: Storage> Ranges<B, S> {
             return Err(Error::Invalid);
         }
         let len = granules(len_bytes).ok_or(Error::Invalid)?;
+        if heads.len() != len_bytes / page_bytes {
+            return Err(Error::Invalid);
+        }
         let mut slots = Slab::new();
         slots.provide(chunk).map_err(|_| Error::Invalid)?;
         let mut ranges = Self {
             slots,
             free: Tree::new(),
-            live: Tree::new(),
+            heads,
             len,
-            page_shift: page_bytes.trailing_zeros().saturating_sub(GRANULE_SHIFT),
+            // CAST: less than 64.
+            page_shift: page_bytes.trailing_zeros().saturating_sub(GRANULE_SHIFT) as u8,
             one_way_left: len / 2,
             used: 0,
             most_used: 0,
@@ -277,6 +298,8 @@ impl<B, S: Storage> Ranges<B, S> {
             };
         }
         ranges.insert_free(index);
+        ranges.heads.fill(NONE);
+        ranges.set_head(0, index);
         Ok(ranges)
     }
 
@@ -337,9 +360,13 @@ impl<B, S: Storage> Ranges<B, S> {
             slot.is_one_way = is_one_way;
             slot.clear = clear;
         }
-        // A free range has live ones on both sides.
-        self.live
-            .insert_between(&mut self.slots, index, previous, next);
+        if !is_whole {
+            self.replace_head(start, found, index);
+            let rest = start.saturating_add(len);
+            if self.page(rest) != self.page(start) {
+                self.set_head(rest, found);
+            }
+        }
         if is_one_way {
             self.one_way_left -= len;
         }
@@ -420,7 +447,8 @@ impl<B, S: Storage> Ranges<B, S> {
     /// Takes back the delivered buffer that starts `start_bytes` into the area. It is freed at once
     /// unless it is to be cleared, or longer than `at_once_bytes`.
     ///
-    /// [`None`] if none starts exactly there, or it is reserved or claimed. O(log n).
+    /// [`None`] if none starts exactly there, or it is reserved or claimed. O(log n) in the number of
+    /// free ranges, and O(n) in that of ranges that start in the same page before.
     pub(crate) fn take(&mut self, start_bytes: usize, at_once_bytes: usize) -> Option<Taken<B>> {
         if start_bytes % GRANULE != 0 {
             return None;
@@ -434,14 +462,14 @@ impl<B, S: Storage> Ranges<B, S> {
         // A receiver that answers one message at a time frees what was delivered last.
         let index = Some(self.newest)
             .filter(is_there)
-            .or_else(|| self.live_from(start).filter(is_there))?;
+            .or_else(|| self.delivered_at(start))?;
         self.take_index(index, at_once_bytes)
     }
 
     /// Takes back the first delivered buffer that starts `start_bytes` or more into the area. Says
     /// where it started.
     ///
-    /// O(log n), and O(n) in the number of ranges after it that are not delivered.
+    /// O(log n) in the number of free ranges, and O(n) in that of pages and ranges that are between.
     pub(crate) fn take_from(
         &mut self,
         start_bytes: usize,
@@ -484,7 +512,8 @@ impl<B, S: Storage> Ranges<B, S> {
         })
     }
 
-    /// The first live range that starts `start_bytes` or more into the area. O(log n).
+    /// The first live range that starts `start_bytes` or more into the area. O(n) in the number of
+    /// pages and ranges that are between.
     pub(crate) fn seen_from(&self, start_bytes: usize) -> Option<Seen> {
         let index = self.live_from(granules(start_bytes.next_multiple_of(GRANULE))?)?;
         let slot = self.slots.get(index)?;
@@ -592,7 +621,6 @@ impl<B, S: Storage> Ranges<B, S> {
         }
         self.used -= len;
         self.live_count -= 1;
-        self.live.remove(&mut self.slots, index);
 
         let free = |index| self.slots.get(index).filter(|slot| slot.is_free());
         let before = free(previous).map(|slot| (slot.start, slot.previous));
@@ -606,10 +634,14 @@ impl<B, S: Storage> Ranges<B, S> {
                 self.slots.put(index);
                 self.set_next(previous, next);
                 self.resize_free(next, free_start, free_len, previous);
+                self.replace_head(end, next, beyond);
+                self.replace_head(start, index, next);
             }
             (Some(_), _) => {
+                self.replace_head(start, index, beyond);
                 self.slots.put(index);
                 if after.is_some() {
+                    self.replace_head(end, next, beyond);
                     self.free.remove(&mut self.slots, next);
                     self.slots.put(next);
                 }
@@ -636,22 +668,62 @@ impl<B, S: Storage> Ranges<B, S> {
         best
     }
 
+    /// The page, by index, that `start` is in.
+    fn page(&self, start: u32) -> usize {
+        (start >> self.page_shift) as usize
+    }
+
+    /// The range `index`, which starts at `start`, is the first in its page.
+    fn set_head(&mut self, start: u32, index: u32) {
+        let page = self.page(start);
+        if let Some(head) = self.heads.get_mut(page) {
+            *head = index;
+        }
+    }
+
+    /// The range `old`, which started at `start`, starts there no more, and `new` is what now follows
+    /// the one before it: if `old` was the first of its page, `new` is, or none.
+    ///
+    /// `new` has its place by now.
+    fn replace_head(&mut self, start: u32, old: u32, new: u32) {
+        let page = self.page(start);
+        if self.heads.get(page) != Some(&old) {
+            return;
+        }
+        let is_there = new != NONE
+            && self
+                .slots
+                .get(new)
+                .is_some_and(|slot| self.page(slot.start) == page);
+        if let Some(head) = self.heads.get_mut(page) {
+            *head = if is_there { new } else { NONE };
+        }
+    }
+
+    /// The delivered range that starts at `start`.
+    fn delivered_at(&self, start: u32) -> Option<u32> {
+        let mut index = *self.heads.get(self.page(start))?;
+        loop {
+            let slot = self.slots.get(index)?;
+            if slot.start >= start {
+                let is_there = slot.start == start && matches!(slot.state, State::Delivered(_));
+                return is_there.then_some(index);
+            }
+            index = slot.next;
+        }
+    }
+
     /// The first live range that starts at `start` or later.
     fn live_from(&self, start: u32) -> Option<u32> {
-        let mut best = None;
-        let mut at = self.live.root();
-        while at != NONE {
-            let slot = self.slots.get(at)?;
-            if slot.start == start {
-                return Some(at);
+        let heads = self.heads.get(self.page(start)..)?;
+        let mut index = *heads.iter().find(|head| **head != NONE)?;
+        loop {
+            let slot = self.slots.get(index)?;
+            if slot.start >= start && !slot.is_free() {
+                return Some(index);
             }
-            let is_before = slot.start < start;
-            if !is_before {
-                best = Some(at);
-            }
-            at = slot.node.child(is_before);
+            index = slot.next;
         }
-        best
     }
 
     fn free_key(&self, index: u32) -> (u32, u32) {
@@ -702,6 +774,7 @@ impl<B, S: Storage> Ranges<B, S> {
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let (mut at, mut previous, mut was_free) = (0, NONE, false);
         let (mut free, mut live, mut used, mut one_way) = (0, 0, 0, 0);
+        let (mut heads, mut head_count) = (0, 0);
         let mut index = (0..self.slots.capacity())
             .find(|index| {
                 self.slots.get(*index).is_some_and(|slot| {
@@ -727,6 +800,13 @@ impl<B, S: Storage> Ranges<B, S> {
                 used += slot.len;
                 one_way += if slot.is_one_way { slot.len } else { 0 };
             }
+            if self.page(slot.start) >= heads {
+                heads = self.page(slot.start) + 1;
+                if self.heads.get(heads - 1) != Some(&index) {
+                    return Err("the first range of a page cannot be found");
+                }
+                head_count += 1;
+            }
             was_free = slot.is_free();
             at = slot.end();
             previous = index;
@@ -741,11 +821,11 @@ impl<B, S: Storage> Ranges<B, S> {
         if free + live != self.slots.capacity() - self.slots.free() {
             return Err("a slot is lost");
         }
-        let by_start = |a: u32, b: u32| self.free_key(a).1 < self.free_key(b).1;
+        if self.heads.iter().filter(|head| **head != NONE).count() != head_count {
+            return Err("a page has a first range that is none of its");
+        }
         let by_len = |a: u32, b: u32| self.free_key(a) < self.free_key(b);
-        if self.live.check(&self.slots, by_start)? != live
-            || self.free.check(&self.slots, by_len)? != free
-        {
+        if self.free.check(&self.slots, by_len)? != free {
             return Err("a tree has the wrong size");
         }
         Ok(())

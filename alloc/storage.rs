@@ -8,6 +8,8 @@ use core::ops::DerefMut;
 pub(crate) trait Storage {
     /// An owning pointer into that heap.
     type Box<T>: DerefMut<Target = T>;
+    /// Owns a number of elements in that heap.
+    type Array<T>: DerefMut<Target = [T]>;
 }
 
 /// The heap of the environment that this is built for.
@@ -27,6 +29,7 @@ mod kernel_heap {
 
     impl Storage for Heap {
         type Box<T> = KBox<T>;
+        type Array<T> = KVVec<T>;
     }
 
     impl<T: Slot, const N: usize, const FANOUT: usize> Chunk<T, Heap, N, FANOUT> {
@@ -56,6 +59,7 @@ mod host_heap {
 
     impl Storage for Heap {
         type Box<T> = Box<T>;
+        type Array<T> = Vec<T>;
     }
 
     impl<T: Slot, const N: usize, const FANOUT: usize> Chunk<T, Heap, N, FANOUT> {

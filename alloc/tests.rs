@@ -58,6 +58,19 @@ fn range_chunk<B>() -> KBox<ranges::Chunk<B>> {
     }
 }
 
+/// For an area of `len` bytes, unless that is more than any test makes use of.
+fn heads(len: usize, page: usize) -> ranges::Heads {
+    let pages = len.checked_div(page).unwrap_or(0).min(1 << 10);
+    #[cfg(rust_ipc_host)]
+    return vec![0; pages];
+    #[cfg(not(rust_ipc_host))]
+    loop {
+        if let Ok(heads) = ranges::new_heads(pages, GFP_KERNEL) {
+            return heads;
+        }
+    }
+}
+
 #[cfg(rust_ipc_host)]
 fn queue_chunk<W>() -> Box<queue::Chunk<W>> {
     queue::Chunk::new()
@@ -137,7 +150,8 @@ mod range_model {
     impl Model {
         pub(super) fn new(size: usize, page: usize) -> core::result::Result<Self, &'static str> {
             Ok(Self {
-                ranges: Ranges::new(size, page, range_chunk()).map_err(|_| "new")?,
+                ranges: Ranges::new(size, page, range_chunk(), heads(size, page))
+                    .map_err(|_| "new")?,
                 live: List::new(),
                 size,
                 page,
@@ -837,7 +851,7 @@ mod cases {
     fn ranges_bad_arguments() {
         let invalid = |len, page| {
             matches!(
-                Ranges::<u64>::new(len, page, range_chunk()),
+                Ranges::<u64>::new(len, page, range_chunk(), heads(len, page)),
                 Err(Error::Invalid)
             )
         };
@@ -847,7 +861,8 @@ mod cases {
         assert!(invalid(4096, 4));
         assert!(invalid(4096, 24));
         assert!(invalid(8 << 32, 4096));
-        let Ok(mut ranges) = Ranges::<u64>::new(8192, 4096, range_chunk()) else {
+        let Ok(mut ranges) = Ranges::<u64>::new(8192, 4096, range_chunk(), heads(8192, 4096))
+        else {
             assert!(false);
             return;
         };
@@ -876,7 +891,9 @@ mod cases {
     fn ranges_many() {
         // Many live buffers, given back in an order that leaves every other one until last.
         let (count, len) = (if cfg!(rust_ipc_host) { 40_000 } else { 2_000 }, 24);
-        let Ok(mut ranges) = Ranges::<usize>::new(1 << 20, 4096, range_chunk()) else {
+        let Ok(mut ranges) =
+            Ranges::<usize>::new(1 << 20, 4096, range_chunk(), heads(1 << 20, 4096))
+        else {
             assert!(false);
             return;
         };
@@ -909,7 +926,8 @@ mod cases {
 
     #[test]
     fn ranges_half_is_for_one_way() {
-        let Ok(mut ranges) = Ranges::<u64>::new(8192, 4096, range_chunk()) else {
+        let Ok(mut ranges) = Ranges::<u64>::new(8192, 4096, range_chunk(), heads(8192, 4096))
+        else {
             assert!(false);
             return;
         };
@@ -953,7 +971,7 @@ mod cases {
     fn ranges_spam_is_much_or_many_where_little_is_left() {
         // Half is for one-way buffers; a tenth is little, and more than a quarter much.
         let len = 40960;
-        let Ok(mut ranges) = Ranges::<u64>::new(len, 4096, range_chunk()) else {
+        let Ok(mut ranges) = Ranges::<u64>::new(len, 4096, range_chunk(), heads(len, 4096)) else {
             assert!(false);
             return;
         };
@@ -980,7 +998,8 @@ mod cases {
 
     #[test]
     fn ranges_reserved_ones_stay_when_drained() {
-        let Ok(mut ranges) = Ranges::<u64>::new(8192, 4096, range_chunk()) else {
+        let Ok(mut ranges) = Ranges::<u64>::new(8192, 4096, range_chunk(), heads(8192, 4096))
+        else {
             assert!(false);
             return;
         };

@@ -91,22 +91,6 @@ impl Tree {
         self.attach(nodes, index, parent, right);
     }
 
-    /// Adds slot `index`, which is in no tree, between the neighbours `before` and `after`; either
-    /// may be [`NONE`], if there is none on that side.
-    pub(super) fn insert_between(
-        &mut self,
-        nodes: &mut impl Nodes,
-        index: u32,
-        before: u32,
-        after: u32,
-    ) {
-        // Of two neighbours, one is below the other, so one has no child on the side of the other.
-        match nodes.node(before) {
-            Some(node) if node.right == NONE => self.attach(nodes, index, before, true),
-            _ => self.attach(nodes, index, after, false),
-        }
-    }
-
     /// Removes slot `index`, which is in the tree.
     pub(super) fn remove(&mut self, nodes: &mut impl Nodes, index: u32) {
         let Some(&removed) = nodes.node(index) else {

@@ -290,14 +290,14 @@ impl<B: Send + 'static> Area<B> {
     #[cold]
     fn start_using(&self) -> Result<&Table, AllocError> {
         let claim = self.backing.mapped().ok_or(AllocError::Unmapped)?;
-        let (chunk, table) = self.charge(|flags| -> Result<_> {
+        let pages = claim.len / PAGE_SIZE;
+        let (chunk, heads, table) = self.charge(|flags| -> Result<_> {
             let chunk = ranges::Chunk::new(flags)?;
-            Ok((
-                chunk,
-                Table::new(claim.start, claim.len / PAGE_SIZE, flags)?,
-            ))
+            let heads = ranges::new_heads(pages, flags)?;
+            Ok((chunk, heads, Table::new(claim.start, pages, flags)?))
         })?;
-        let ranges = Ranges::new(claim.len, PAGE_SIZE, chunk).map_err(|_| AllocError::Invalid)?;
+        let ranges = Ranges::new(claim.len, PAGE_SIZE, chunk, heads);
+        let ranges = ranges.map_err(|_| AllocError::Invalid)?;
         let mut inner = self.inner.lock();
         let unused = if inner.ranges.is_none() && !inner.is_drained {
             inner.ranges = Some(ranges);
