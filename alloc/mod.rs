@@ -20,8 +20,8 @@
 //!
 //! # Locks
 //!
-//! None. Every operation takes `&mut self` or `&self`, is O(1) or O(log n), or says what bounds it, and neither sleeps nor
-//! frees memory.
+//! None. Every operation takes `&mut self` or `&self`, is O(1) or O(log n) or says what bounds it, and
+//! neither sleeps nor frees memory.
 //!
 //! # What it may not do
 //!
