@@ -5,8 +5,8 @@
 //! The area is cut into ranges without gaps. A free range never has a free neighbour. Ranges are
 //! linked with their neighbours; free ones are also in a tree by length (the best fit is the
 //! shortest that is long enough, the lowest of those). What starts at an address is found by the
-//! page that it is in: for each there is the first range that starts there, and a page has at most
-//! 512. Everything is counted in granules of 8 bytes, so that 32 bits do for areas of up to 32 GiB.
+//! page that it is in: for each there is the first range that starts there, and a page of 4 KiB has
+//! at most 512. Everything is counted in granules of 8 bytes, so that 32 bits do for areas of up to 32 GiB.
 //!
 //! A live range goes from reserved (a sender fills it) to delivered (with a payload, and its owner
 //! may free it by its address) and back to free, by way of claimed if it must be cleared first.

@@ -169,6 +169,9 @@ impl<'a> OwnFile<'a> {
     }
 }
 
+#[cfg(all(CONFIG_PREEMPTION, not(CONFIG_TASKS_RCU)))]
+compile_error!("a preemptible kernel without CONFIG_TASKS_RCU (any of tracing, kprobes and BPF selects it): this module could not be unloaded safely");
+
 /// Waits until no ioctl is in this module any more.
 ///
 /// It is unloaded when it has no open files, which wait for their ioctls, but for one that kept its
@@ -183,7 +186,7 @@ pub(crate) fn wait_for_ioctls() {
         unsafe {
             bindings::synchronize_rcu_tasks()
         };
-        // SAFETY: As above. On a kernel without the other no task is preempted here.
+        // SAFETY: As above. Where no task is preempted, this waits for all that run.
         #[cfg(not(CONFIG_TASKS_RCU))]
         unsafe {
             bindings::synchronize_rcu()

@@ -429,7 +429,7 @@ TEST_F(reclaim, as_many_as_wanted)
 {
 	static const long wanted[] = { 1, 10, 1, 15, 100 };
 	const char *counts = shrinker_file("count");
-	long before = counter("zapped"), left = LEN_PAGES;
+	long before, left = LEN_PAGES;
 	char path[512], text[4096], command[64], *line;
 	unsigned long group = 0;
 	long pages = 0;
@@ -440,6 +440,7 @@ TEST_F(reclaim, as_many_as_wanted)
 	snprintf(path, sizeof(path), "%s", counts);
 	drop_caches();
 	make_idle(self);
+	before = counter("zapped");
 	ASSERT_LT(0, read_text(path, text, sizeof(text)));
 	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
 		if (sscanf(line, "%lu %ld", &group, &pages) == 2 && pages == left)
@@ -678,6 +679,43 @@ TEST_F(reclaim, full_group_of_many)
 		ASSERT_EQ(1, info.live_buffers);
 		free_message(many[i], take_call(many[i]));
 	}
+}
+
+/* Where room can be made for a first message, it is, however much of that was there before. */
+TEST_F(reclaim, full_group_makes_room)
+{
+	const char *group = make_group("group");
+	struct peer *server = manager("server"), *rich, *poor[10];
+	int rich_handle, handles[ARRAY_SIZE(poor)];
+	char limit[32];
+	unsigned int i;
+
+	use_one_cpu();
+	rich = member_in(group, "rich");
+	rich_handle = offer(rich, server, 0x1000, 1);
+	for (i = 0; i < ARRAY_SIZE(poor); i++) {
+		poor[i] = member_in(group, "poor");
+		handles[i] = offer(poor[i], server, 0x1000, 1);
+	}
+	for (i = 0; i < ARRAY_SIZE(poor); i++) {
+		/* What can be had: idle pages of another area in the group. */
+		bc_message(server, BC_TRANSACTION, 0, TF_ONE_WAY, self->bytes,
+			   AREA / 4)->tr.target.handle = rich_handle;
+		ASSERT_EQ(0, transact(server));
+		ASSERT_BR(server, BR_TRANSACTION_COMPLETE);
+		free_message(rich, take_call(rich));
+		ASSERT_LE((long)(AREA / 4 / PAGE), area_info(rich).pages_idle);
+
+		step("%u pages", i);
+		snprintf(limit, sizeof(limit), "%ld", usage(group) + i * (long)PAGE);
+		set_group(group, "memory.max", limit);
+		oneway_with(server, handles[i], NULL);
+		ASSERT_EQ(0, transact(server));
+		ASSERT_BR(server, BR_TRANSACTION_COMPLETE);
+		free_message(poor[i], take_call(poor[i]));
+		set_group(group, "memory.max", "max");
+	}
+	EXPECT_EQ(0, group_number(group, "memory.events", "oom_kill"));
 }
 
 /* The same for a reply: its receiver is the caller. */

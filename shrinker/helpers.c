@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What the kernel has as inline functions only (the first one: without
- * CONFIG_MEMCG), and the kernel crate has no helpers for. memcg.rs and lru.rs
- * declare these to Rust.
+ * CONFIG_MEMCG) or, the last one, not at all, and the kernel crate has no helpers
+ * for. memcg.rs and lru.rs declare these to Rust.
  */
 
 #include <linux/atomic.h>

@@ -16,7 +16,7 @@ use kernel::{
 use super::{memcg::charged_to, Counters, Memcg};
 use crate::watch::debugfs::Directory;
 
-/// Inline functions of the kernel, see `helpers.c`.
+/// See `helpers.c`.
 mod extern_c {
     use kernel::{bindings, ffi::c_int};
 
@@ -113,6 +113,7 @@ impl<'a, R: Reclaim> Candidate<'a, R> {
 /// # Invariants
 ///
 /// `list` is locked, by this thread, and `next` is on it, or its head.
+#[must_use = "the list stays locked until it is finished"]
 pub(crate) struct Taking<'a, R: Reclaim> {
     list: NonNull<bindings::list_lru_one>,
     walk: &'a Walk<'a, R>,
@@ -351,7 +352,8 @@ impl<R: Reclaim> Lru<R> {
     /// # Safety
     ///
     /// - `item` is an initialised list head, on a list of this or on none, and `node` is the page's
-    ///   NUMA node. Both stay so until [`Lru::remove`] has returned or [`Candidate::take`] is called.
+    ///   NUMA node. Both stay so until [`Lru::remove`] has returned, or a walk takes the entry: [`Candidate::take`],
+    ///   [`Taking::take_next`].
     /// - The caller has a reference to `page` until then; it was allocated with `__GFP_ACCOUNT` in a
     ///   scope of a cgroup that [`Lru::prepare`] was called for.
     /// - `item` is what [`Reclaim::reclaim`] of `R` expects.

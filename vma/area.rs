@@ -291,7 +291,12 @@ impl<B: Send + 'static> Area<B> {
     fn start_using(&self) -> Result<&Table, AllocError> {
         let claim = self.backing.mapped().ok_or(AllocError::Unmapped)?;
         let pages = claim.len / PAGE_SIZE;
-        let (chunk, heads, table) = self.charge(|flags| -> Result<_> {
+        let sizes = [
+            size_of::<ranges::Chunk<B>>(),
+            pages * size_of::<u32>(),
+            pages * size_of::<Slot>(),
+        ];
+        let (chunk, heads, table) = self.charge(&sizes, |flags| -> Result<_> {
             let chunk = ranges::Chunk::new(flags)?;
             let heads = ranges::new_heads(pages, flags)?;
             Ok((chunk, heads, Table::new(claim.start, pages, flags)?))
@@ -312,11 +317,15 @@ impl<B: Send + 'static> Area<B> {
         self.backing.in_use().ok_or(AllocError::Unmapped)
     }
 
-    /// Allocates with `f` what the area needs for buffers, charged to the owner.
+    /// Allocates with `f` what the area needs for buffers, charged to the owner: `sizes` in bytes.
     ///
     /// Not with reclaim, as nothing would keep that from the OOM killer. If there is no room in the
-    /// owner's cgroup, it is made by allocating a page, which is different in that. May sleep.
-    fn charge<T, E>(&self, f: impl Fn(Flags) -> Result<T, E>) -> Result<T, AllocError> {
+    /// owner's cgroup, it is made by allocating as many pages, which is different in that. May sleep.
+    fn charge<T, E>(
+        &self,
+        sizes: &[usize],
+        f: impl Fn(Flags) -> Result<T, E>,
+    ) -> Result<T, AllocError> {
         let claim = self.backing.claim.as_ref().ok_or(AllocError::Unmapped)?;
         let account = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
         let flags = GFP_NOWAIT | account | __GFP_NOWARN;
@@ -324,14 +333,24 @@ impl<B: Send + 'static> Area<B> {
             if let Ok(memory) = Memcg::charge(claim.memcg.as_ref(), || f(flags)) {
                 return Ok(memory);
             }
-            drop(Backing::alloc(&self.backing, 0, false)?);
+            // All at the same time: what the group has left need not be enough for any but the first,
+            // and comes back with it.
+            let mut room = PageList::new();
+            for size in sizes {
+                // An object takes a power of two, and a word to be charged by.
+                let taken = size.next_power_of_two() + size_of::<usize>();
+                for _ in 0..taken.div_ceil(PAGE_SIZE) {
+                    room.push(Backing::alloc(&self.backing, 0, false)?);
+                }
+            }
+            drop(room);
         }
         Err(AllocError::NoMemory)
     }
 
     /// Gives the ranges memory for more buffers.
     fn grow(&self) -> Result<(), AllocError> {
-        let chunk = self.charge(ranges::Chunk::new)?;
+        let chunk = self.charge(&[size_of::<ranges::Chunk<B>>()], ranges::Chunk::new)?;
         let mut inner = self.inner.lock();
         let spare = match inner.ranges.as_mut() {
             Some(ranges) if ranges.needs_memory() => {
