@@ -70,14 +70,16 @@ run:
 	@tools/demo
 
 # What is exported above is set, if to nothing: here that would say something else.
+unset_icount = $(if $(filter environment command,$(origin ICOUNT)),,env -u ICOUNT )
+
 bench:
-	@$(if $(filter environment command,$(origin ICOUNT)),,env -u ICOUNT )bench/run.sh $(ARGS)
+	@$(unset_icount)bench/run.sh $(ARGS)
 
 bench-plots:
-	@$(if $(filter environment command,$(origin ICOUNT)),,env -u ICOUNT )bench/plots.sh $(ARGS)
+	@$(unset_icount)bench/plots.sh $(ARGS)
 
 bench-rust-binder:
-	@KERNEL_CONFIG=rust-binder $(MAKE) --no-print-directory bench
+	@KERNEL_CONFIG=rust-binder $(unset_icount)bench/run.sh $(ARGS)
 
 bench-pairs:
 	@bench/pairs.sh $(ARGS)
@@ -140,7 +142,7 @@ help:
 	@echo '  KDIR=DIR             kernel build directory ($(KDIR))'
 	@echo '  KERNEL=7.3           kernel series or release for the build root'
 	@echo '  KERNEL_CONFIG=kasan  a kernel of our own instead of the stock one: kasan and kcsan, which'
-	@echo '                       watch themselves; small and rust-binder, for make bench'
+	@echo '                       watch themselves, and rust-binder, for make bench'
 	@echo '  FILE=PATH            the file for make run ($(FILE))'
 	@echo '  TESTS="NAME..."      only these test programs (make test)'
 	@echo '  CMD="COMMAND"        run it in the machine instead of a shell (make vm)'
