@@ -6,7 +6,8 @@
 //! linked with their neighbours; free ones are also in a tree by length (the best fit is the
 //! shortest that is long enough, the lowest of those). What starts at an address is found by the
 //! page that it is in: for each there is the first range that starts there, and a page of 4 KiB has
-//! at most 512. Everything is counted in granules of 8 bytes, so that 32 bits do for areas of up to 32 GiB.
+//! at most 512. Everything is counted in granules of 8 bytes, so that 32 bits do for areas of up to
+//! 32 GiB.
 //!
 //! A live range goes from reserved (a sender fills it) to delivered (with a payload, and its owner
 //! may free it by its address) and back to free, by way of claimed if it must be cleared first.
@@ -54,6 +55,12 @@ pub(crate) fn new_heads(
     flags: kernel::alloc::Flags,
 ) -> Result<Heads, kernel::alloc::AllocError> {
     kernel::alloc::KVVec::from_elem(NONE, pages, flags)
+}
+
+/// Allocates what [`Ranges`] of `pages` pages find ranges by.
+#[cfg(rust_ipc_host)]
+pub(crate) fn new_heads(pages: usize) -> Heads {
+    vec![NONE; pages]
 }
 
 /// Memory for [`Ranges`].
@@ -171,6 +178,10 @@ impl<B> Slot<B> {
         matches!(self.state, State::Free)
     }
 
+    fn is_delivered_at(&self, start: u32) -> bool {
+        self.start == start && matches!(self.state, State::Delivered(_))
+    }
+
     fn end(&self) -> u32 {
         self.start.saturating_add(self.len)
     }
@@ -255,7 +266,8 @@ impl<B, S: Storage> Ranges<B, S> {
     /// Creates the ranges of an area of `len_bytes` with pages of `page_bytes`, all of it free.
     ///
     /// [`Error::Invalid`] unless `page_bytes` is a power of two of at least [`GRANULE`], and
-    /// `len_bytes` a multiple of it, not zero, and less than 32 GiB; and `heads` has an entry a page.
+    /// `len_bytes` a multiple of it, not zero, and less than 32 GiB; and `heads` is new, of as many
+    /// pages.
     pub(crate) fn new(
         len_bytes: usize,
         page_bytes: usize,
@@ -298,7 +310,6 @@ impl<B, S: Storage> Ranges<B, S> {
             };
         }
         ranges.insert_free(index);
-        ranges.heads.fill(NONE);
         ranges.set_head(0, index);
         Ok(ranges)
     }
@@ -455,9 +466,8 @@ impl<B, S: Storage> Ranges<B, S> {
         }
         let start = granules(start_bytes)?;
         let is_there = |index: &u32| {
-            self.slots.get(*index).is_some_and(|slot| {
-                slot.start == start && matches!(slot.state, State::Delivered(_))
-            })
+            let slot = self.slots.get(*index);
+            slot.is_some_and(|slot| slot.is_delivered_at(start))
         };
         // A receiver that answers one message at a time frees what was delivered last.
         let index = Some(self.newest)
@@ -558,9 +568,7 @@ impl<B, S: Storage> Ranges<B, S> {
 
     /// The pages that `start..end` touches. The range is not empty.
     fn pages(&self, start: u32, end: u32) -> Range<usize> {
-        let first = start >> self.page_shift;
-        let last = end.saturating_sub(1) >> self.page_shift;
-        first as usize..last as usize + 1
+        self.page(start)..self.page(end.saturating_sub(1)) + 1
     }
 
     /// The pages that `start..end` touches and no live range beside it does: the one before ends at
@@ -568,12 +576,10 @@ impl<B, S: Storage> Ranges<B, S> {
     /// of the area).
     fn pages_alone(&self, start: u32, end: u32, before_end: u32, after_start: u32) -> Range<usize> {
         let mut pages = self.pages(start, end);
-        if before_end > 0 && (before_end - 1) >> self.page_shift == start >> self.page_shift {
+        if before_end > 0 && self.page(before_end - 1) == self.page(start) {
             pages.start += 1;
         }
-        if after_start < self.len
-            && after_start >> self.page_shift == end.saturating_sub(1) >> self.page_shift
-        {
+        if after_start < self.len && self.page(after_start) == self.page(end.saturating_sub(1)) {
             pages.end -= 1;
         }
         // Both neighbours may be in the same page.
@@ -673,7 +679,7 @@ impl<B, S: Storage> Ranges<B, S> {
         (start >> self.page_shift) as usize
     }
 
-    /// The range `index`, which starts at `start`, is the first in its page.
+    /// The range `index` is the first that starts in the page that `start` is in; with [`NONE`], none is.
     fn set_head(&mut self, start: u32, index: u32) {
         let page = self.page(start);
         if let Some(head) = self.heads.get_mut(page) {
@@ -695,9 +701,7 @@ impl<B, S: Storage> Ranges<B, S> {
                 .slots
                 .get(new)
                 .is_some_and(|slot| self.page(slot.start) == page);
-        if let Some(head) = self.heads.get_mut(page) {
-            *head = if is_there { new } else { NONE };
-        }
+        self.set_head(start, if is_there { new } else { NONE });
     }
 
     /// The delivered range that starts at `start`.
@@ -706,8 +710,7 @@ impl<B, S: Storage> Ranges<B, S> {
         loop {
             let slot = self.slots.get(index)?;
             if slot.start >= start {
-                let is_there = slot.start == start && matches!(slot.state, State::Delivered(_));
-                return is_there.then_some(index);
+                return slot.is_delivered_at(start).then_some(index);
             }
             index = slot.next;
         }

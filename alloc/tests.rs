@@ -62,7 +62,7 @@ fn range_chunk<B>() -> KBox<ranges::Chunk<B>> {
 fn heads(len: usize, page: usize) -> ranges::Heads {
     let pages = len.checked_div(page).unwrap_or(0).min(1 << 10);
     #[cfg(rust_ipc_host)]
-    return vec![0; pages];
+    return ranges::new_heads(pages);
     #[cfg(not(rust_ipc_host))]
     loop {
         if let Ok(heads) = ranges::new_heads(pages, GFP_KERNEL) {

@@ -6,7 +6,8 @@
 # has that, beside the kernel's own Rust driver), and with a clock that counts
 # instructions. ICOUNT= (empty) lets the clock be a clock. The
 # arguments are the benchmark's: -q for a quick look, names of cases. RESULTS
-# says where the results go for programs to read (build/bench/results.json, or results-KERNEL_CONFIG.json).
+# says where the results go for programs to read (build/bench/results.json, or
+# results-KERNEL_CONFIG.json there).
 
 # shellcheck source=tools/lib.sh
 . "$(dirname "$0")/../tools/lib.sh"

@@ -631,7 +631,7 @@ TEST_F(reclaim, full_group_at_every_page)
 	exchange(client, server, self->bytes, AREA, 0);
 }
 
-/* The first message to an area, which takes more memory than others: of many, the sender pays for none. */
+/* The first message to an area takes more memory than others: of many, the sender pays for none. */
 TEST_F(reclaim, full_group_of_many)
 {
 	const char *receivers = make_group("receiver"), *senders = make_group("sender");

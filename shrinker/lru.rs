@@ -352,8 +352,8 @@ impl<R: Reclaim> Lru<R> {
     /// # Safety
     ///
     /// - `item` is an initialised list head, on a list of this or on none, and `node` is the page's
-    ///   NUMA node. Both stay so until [`Lru::remove`] has returned, or a walk takes the entry: [`Candidate::take`],
-    ///   [`Taking::take_next`].
+    ///   NUMA node. Both stay so until [`Lru::remove`] has returned, or a walk takes the entry
+    ///   ([`Candidate::take`], [`Taking::take_next`]).
     /// - The caller has a reference to `page` until then; it was allocated with `__GFP_ACCOUNT` in a
     ///   scope of a cgroup that [`Lru::prepare`] was called for.
     /// - `item` is what [`Reclaim::reclaim`] of `R` expects.
