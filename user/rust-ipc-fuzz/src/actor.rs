@@ -223,7 +223,7 @@ pub(crate) struct Actor {
     may_fail: bool,
     /// A bit of its commands will be another one.
     is_garbling: bool,
-    /// See [`Places`].
+    /// Something is at the end of scratch memory, and nothing else may be put there. See [`Places`].
     end_is_taken: bool,
     pub(crate) trace: Option<Trace>,
 }
@@ -397,18 +397,21 @@ impl Actor {
         request: u32,
         words: [u64; N],
     ) -> (Outcome, [u64; N]) {
-        let room = &mut self.scratch.bytes()[ARGUMENT_AT..ARGUMENT_AT + 8 * N];
-        for (bytes, word) in room.chunks_exact_mut(8).zip(words) {
+        // Now and then at the end of what can be read, or half behind it. What is there must be
+        // what was meant: the driver takes any words at all for a context manager's.
+        let place = match random.percent(98) || self.end_is_taken {
+            true => ARGUMENT_AT,
+            false => Scratch::LEN - 8 * random.below(N + 1),
+        };
+        let room = place..(place + 8 * N).min(Scratch::LEN);
+        let bytes = self.scratch.bytes()[room.clone()].chunks_exact_mut(8);
+        for (bytes, word) in bytes.zip(words) {
             bytes.copy_from_slice(&word.to_ne_bytes());
         }
-        let address = match random.percent(98) {
-            true => self.scratch.address(ARGUMENT_AT),
-            false => self.scratch.address(Scratch::LEN - 8 * random.below(N + 1)),
-        };
-        let result = self.ioctl(random, fd, request, address);
-        let room = &self.scratch.bytes()[ARGUMENT_AT..ARGUMENT_AT + 8 * N];
-        let mut after = [0; N];
-        for (word, bytes) in after.iter_mut().zip(room.chunks_exact(8)) {
+        let result = self.ioctl(random, fd, request, self.scratch.address(place));
+        let mut after = words;
+        let bytes = self.scratch.bytes()[room].chunks_exact(8);
+        for (word, bytes) in after.iter_mut().zip(bytes) {
             *word = u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
         }
         (result, after)
@@ -615,6 +618,7 @@ impl Actor {
             true => Scratch::LEN - commands.len() / 2,
             false => WRITE_AT,
         };
+        self.end_is_taken |= write_at != WRITE_AT;
         let bytes = self.scratch.bytes();
         let end = (write_at + commands.len()).min(bytes.len());
         bytes[write_at..end].copy_from_slice(&commands[..end - write_at]);
@@ -628,6 +632,7 @@ impl Actor {
             _ => random.of(&[8, 79, 7]),
         };
         let hole = random.percent(2) && !self.end_is_taken;
+        self.end_is_taken |= hole;
         let read_at = match hole {
             true => Scratch::LEN - read_size / 2,
             false => READ_AT,

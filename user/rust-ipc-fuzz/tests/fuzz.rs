@@ -55,7 +55,8 @@ fn main() -> Result<ExitCode> {
     let result = storm();
     let text = result.as_ref().err().map(|error| {
         let again = format!("make fuzz FUZZ_SECONDS={seconds} ARGS=\"--seed {seed}\"");
-        format!("{error:#}\nsomething like it: {again}, with KERNEL_CONFIG= for this kernel")
+        let here = "make test TESTS=user-fuzz, with KERNEL_CONFIG for this kernel";
+        format!("{error:#}\nsomething like it: {again}, or {here}")
     });
     tap.result(
         "hostile processes do no harm, and leave nothing",
