@@ -24,7 +24,7 @@ use super::{
     handle::{self, Room, Table},
     node::{Hold, Nodes, Settled},
     registry,
-    stats::{self, Counts, ProcessCount},
+    stats::{ProcessCount, ProcessCounts},
     task::{self, OwnFile},
     thread::{ExtendedError, Thread},
     transaction::{self, Blank, Spare},
@@ -104,8 +104,6 @@ pub(super) struct Inner {
     pub(super) polled_threads: usize,
     /// The objects that the process offers.
     pub(super) nodes: Nodes,
-    /// What threads that are gone have counted.
-    pub(super) past_counts: Option<Arc<Counts>>,
     /// Memory for them comes with the first thread.
     pub(super) queues: Queues,
     /// Work that any available thread may take.
@@ -277,6 +275,7 @@ impl Inner {
 pub(crate) struct Process {
     pub(super) context: Arc<Context>,
     _count: ProcessCount,
+    pub(super) counts: ProcessCounts,
     pub(super) key: registry::Key,
     /// The thread group leader of the opener.
     pub(super) task: ARef<Task>,
@@ -312,7 +311,6 @@ impl Process {
             thread_count: 0,
             polled_threads: 0,
             nodes: Nodes::new(),
-            past_counts: None,
             queues: Queues::new(),
             todo: Queue::NOWHERE,
             delivered: Queue::NOWHERE,
@@ -331,6 +329,7 @@ impl Process {
         let process = Arc::pin_init(
             pin_init!(Self {
                 _count: ProcessCount::new(),
+                counts: ProcessCounts::new(),
                 key: context.registry.new_key(tgid),
                 context,
                 task: current.group_leader().into(),
@@ -843,10 +842,7 @@ impl Process {
                 None => break,
             }
         }
-        let past_counts = self.inner.lock().past_counts.take();
-        if let Some(counts) = past_counts {
-            stats::keep(&counts);
-        }
+        self.counts.keep();
         while let Some((mut inner, node)) = self.lock_with_node(0) {
             let removed = node.remove(&mut inner);
             drop(inner);

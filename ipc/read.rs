@@ -59,7 +59,7 @@ impl ReadBuffer<'_> {
 
     /// Puts `code`, which has no arguments, where the first return is.
     fn put_first(&self, code: u32) -> Result {
-        self.returns.counts.returned(code);
+        self.returns.count(code);
         task::write_user(UserPtr::from_addr(self.address), &code.to_ne_bytes())
     }
 }
@@ -93,7 +93,7 @@ impl Thread {
             address: request.read_buffer as usize,
             size: request.read_size as usize,
             consumed: request.read_consumed as usize,
-            returns: Output::new(&self.counts),
+            returns: Output::new(self),
         };
         let is_fresh = buffer.consumed == 0;
         if is_fresh {

@@ -3,19 +3,24 @@
 //! What is counted: commands and returns of each thread, and objects that exist.
 //!
 //! A thread counts its own, and nobody else writes there: no lock, and no line shared with other
-//! CPUs. What a thread has counted goes to its process when it ends, and from there to the module.
-//! Objects are counted when they come and go, which allocates anyway.
+//! CPUs. It has eight bits for each; what goes beyond, and what is left when it ends, is added to its
+//! process's counts, and those to the module's when the process is gone. Objects are counted when
+//! they come and go, which allocates anyway.
 
 // The kernel crate's atomics are calls into C. These are plain loads and stores, and order nothing.
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use kernel::{
+    prelude::*,
     seq_file::SeqFile,
     seq_print,
-    sync::{self, atomic::Atomic},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        SetOnce,
+    },
 };
 
-use super::{Process, Registry};
+use super::{thread::Thread, Process, Registry};
 use crate::{
     uapi::{br, Delivery, Returns},
     watch::trace,
@@ -28,93 +33,135 @@ const COMMAND_NUMBERS: usize = 22;
 /// The same of returns.
 const RETURN_NUMBERS: usize = 23;
 
-/// How often each command was carried out, and each return given. Comes round after 2^32.
-pub(super) struct Counts {
-    commands: [AtomicU32; COMMAND_NUMBERS],
-    returns: [AtomicU32; RETURN_NUMBERS],
+/// A counter of each command and each return.
+struct Counters<T> {
+    commands: [T; COMMAND_NUMBERS],
+    returns: [T; RETURN_NUMBERS],
 }
 
-/// Adds to a counter that nobody else writes to.
-fn add(counters: &[AtomicU32], code: u32, count: u32) {
-    // CAST: masked to 8 bits.
-    if let Some(counter) = counters.get((code & 0xff) as usize) {
-        counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
-    }
-}
-
-impl Counts {
-    pub(super) const fn new() -> Self {
-        Counts {
-            commands: [const { AtomicU32::new(0) }; COMMAND_NUMBERS],
-            returns: [const { AtomicU32::new(0) }; RETURN_NUMBERS],
-        }
+impl<T> Counters<T> {
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        Iterator::chain(self.commands.iter(), &self.returns)
     }
 
-    /// The thread whose counts these are carries out a command.
-    pub(super) fn command(&self, code: u32) {
-        add(&self.commands, code, 1);
-        trace::Command::trace(|| trace::Command { code });
-    }
-
-    /// Something is returned to the thread whose counts these are.
-    pub(super) fn returned(&self, code: u32) {
-        add(&self.returns, code, 1);
-        trace::Return::trace(|| trace::Return { code });
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        Iterator::chain(self.commands.iter_mut(), &mut self.returns)
     }
 }
 
-impl Counts {
-    /// Adds what others have counted who do not any more. Called with the process locked.
-    pub(super) fn add(&self, past: &Counts) {
-        for (code, counter) in (0..).zip(&past.commands) {
-            add(&self.commands, code, counter.load(Relaxed));
-        }
-        for (code, counter) in (0..).zip(&past.returns) {
-            add(&self.returns, code, counter.load(Relaxed));
-        }
-    }
-}
+/// How often a thread has carried out each command, and been given each return: the lowest eight
+/// bits. The rest is in its process's counts.
+pub(super) struct Counts(Counters<AtomicU8>);
+
+/// What the threads of a process have counted, but for what they still have themselves. Comes round
+/// after 2^32.
+pub(super) struct ProcessCounts(SetOnce<KBox<Counters<Atomic<u32>>>>);
 
 /// What processes that are gone have counted.
-static PAST: SharedCounts = SharedCounts {
+static PAST: Counters<Atomic<u64>> = Counters {
     commands: [const { Atomic::new(0) }; COMMAND_NUMBERS],
     returns: [const { Atomic::new(0) }; RETURN_NUMBERS],
 };
 
-struct SharedCounts {
-    commands: [Atomic<u64>; COMMAND_NUMBERS],
-    returns: [Atomic<u64>; RETURN_NUMBERS],
+/// Adds 1 to a counter that nobody else writes to. Says whether it has come round.
+fn count(counter: &AtomicU8) -> bool {
+    let (sum, is_round) = counter.load(Ordering::Relaxed).overflowing_add(1);
+    counter.store(sum, Ordering::Relaxed);
+    is_round
 }
 
-/// A process is gone, whose threads have counted this.
-pub(super) fn keep(past: &Counts) {
-    for (shared, counter) in PAST.commands.iter().zip(&past.commands) {
-        shared.add(counter.load(Relaxed).into(), sync::atomic::Relaxed);
+/// What a counter of a thread that has come round stands for.
+const ROUND: u32 = 1 << u8::BITS;
+
+impl Counts {
+    pub(super) const fn new() -> Self {
+        Counts(Counters {
+            commands: [const { AtomicU8::new(0) }; COMMAND_NUMBERS],
+            returns: [const { AtomicU8::new(0) }; RETURN_NUMBERS],
+        })
     }
-    for (shared, counter) in PAST.returns.iter().zip(&past.returns) {
-        shared.add(counter.load(Relaxed).into(), sync::atomic::Relaxed);
+
+    /// The thread whose counts these are, one of that process, carries out a command.
+    pub(super) fn command(&self, code: u32, process: &Process) {
+        // CAST: masked to 8 bits.
+        let number = (code & 0xff) as usize;
+        if self.0.commands.get(number).is_some_and(count) {
+            process.counts.add(|counters| counters.commands.get(number));
+        }
+        trace::Command::trace(|| trace::Command { code });
+    }
+
+    /// Something is returned to the thread whose counts these are, one of that process.
+    pub(super) fn returned(&self, code: u32, process: &Process) {
+        // CAST: masked to 8 bits.
+        let number = (code & 0xff) as usize;
+        if self.0.returns.get(number).is_some_and(count) {
+            process.counts.add(|counters| counters.returns.get(number));
+        }
+        trace::Return::trace(|| trace::Return { code });
+    }
+}
+
+impl ProcessCounts {
+    /// Counts without memory.
+    pub(super) fn new() -> Self {
+        ProcessCounts(SetOnce::new())
+    }
+
+    /// Makes sure that there is memory, which is to be done before a thread counts.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn provide(&self) -> Result {
+        if self.0.as_ref().is_none() {
+            let counters = Counters {
+                commands: [const { Atomic::new(0) }; COMMAND_NUMBERS],
+                returns: [const { Atomic::new(0) }; RETURN_NUMBERS],
+            };
+            // Another thread may have been faster.
+            self.0.populate(KBox::new(counters, GFP_KERNEL_ACCOUNT)?);
+        }
+        Ok(())
+    }
+
+    /// A counter of a thread has come round.
+    #[cold]
+    fn add(&self, which: impl FnOnce(&Counters<Atomic<u32>>) -> Option<&Atomic<u32>>) {
+        if let Some(counter) = self.0.as_ref().and_then(|counters| which(counters)) {
+            counter.add(ROUND, Relaxed);
+        }
+    }
+
+    /// Adds what a thread has counted that does not count any more.
+    pub(super) fn add_thread(&self, counts: &Counts) {
+        let Some(counters) = self.0.as_ref() else {
+            return;
+        };
+        for (total, counter) in counters.iter().zip(counts.0.iter()) {
+            total.add(counter.load(Ordering::Relaxed).into(), Relaxed);
+        }
+    }
+
+    /// The process is gone, and its threads are.
+    pub(super) fn keep(&self) {
+        let Some(counters) = self.0.as_ref() else {
+            return;
+        };
+        for (total, counter) in PAST.iter().zip(counters.iter()) {
+            total.add(counter.load(Relaxed).into(), Relaxed);
+        }
     }
 }
 
 /// Sums of counts.
-pub(super) struct Totals {
-    commands: [u64; COMMAND_NUMBERS],
-    returns: [u64; RETURN_NUMBERS],
-}
+pub(super) struct Totals(Counters<u64>);
 
 impl Totals {
     /// Of all processes, those that are gone included. May sleep.
     pub(super) fn of_module(registry: &Registry) -> Self {
-        let mut totals = Totals {
-            commands: PAST
-                .commands
-                .each_ref()
-                .map(|count| count.load(sync::atomic::Relaxed)),
-            returns: PAST
-                .returns
-                .each_ref()
-                .map(|count| count.load(sync::atomic::Relaxed)),
-        };
+        let mut totals = Totals(Counters {
+            commands: PAST.commands.each_ref().map(|count| count.load(Relaxed)),
+            returns: PAST.returns.each_ref().map(|count| count.load(Relaxed)),
+        });
         let mut next = registry.first();
         while let Some(process) = next {
             totals.add_process(&process);
@@ -125,40 +172,36 @@ impl Totals {
 
     /// Of a process, its threads that are gone included.
     pub(super) fn of_process(process: &Process) -> Self {
-        let mut totals = Totals {
+        let mut totals = Totals(Counters {
             commands: [0; COMMAND_NUMBERS],
             returns: [0; RETURN_NUMBERS],
-        };
+        });
         totals.add_process(process);
         totals
     }
 
     fn add_process(&mut self, process: &Process) {
-        let past = process.inner.lock().past_counts.clone();
-        if let Some(past) = past {
-            self.add(&past);
+        if let Some(counters) = process.counts.0.as_ref() {
+            self.add(counters.iter().map(|counter| counter.load(Relaxed).into()));
         }
         let mut from = Some(0);
         while let Some(thread) = from.and_then(|from| process.thread_from(from)) {
-            self.add(&thread.counts);
+            let counts = thread.counts.0.iter();
+            self.add(counts.map(|counter| counter.load(Ordering::Relaxed).into()));
             from = thread.id.checked_add(1);
         }
     }
 
-    fn add(&mut self, counts: &Counts) {
-        for (total, counter) in self.commands.iter_mut().zip(&counts.commands) {
-            *total = total.wrapping_add(counter.load(Relaxed).into());
-        }
-        for (total, counter) in self.returns.iter_mut().zip(&counts.returns) {
-            *total = total.wrapping_add(counter.load(Relaxed).into());
+    fn add(&mut self, counters: impl Iterator<Item = u64>) {
+        for (total, counter) in self.0.iter_mut().zip(counters) {
+            *total = total.wrapping_add(counter);
         }
     }
 
     /// Prints those that are not 0, one a line.
     pub(super) fn print(&self, out: &SeqFile, indent: &'static str) {
-        let commands = COMMANDS.iter().zip(&self.commands);
-        let returns = RETURNS.iter().zip(&self.returns);
-        for (name, total) in Iterator::chain(commands, returns) {
+        let names = Iterator::chain(COMMANDS.iter(), &RETURNS);
+        for (name, total) in names.zip(self.0.iter()) {
             if *total != 0 {
                 seq_print!(out, "{}{}: {}\n", indent, *name, *total);
             }
@@ -223,20 +266,20 @@ impl Objects {
     }
 
     fn come(&self) {
-        self.alive.add(1, sync::atomic::Relaxed);
-        self.made.add(1, sync::atomic::Relaxed);
+        self.alive.add(1, Relaxed);
+        self.made.add(1, Relaxed);
     }
 
     fn go(&self) {
-        self.alive.add(u64::MAX, sync::atomic::Relaxed);
+        self.alive.add(u64::MAX, Relaxed);
     }
 }
 
 /// Prints how many objects there are.
 pub(super) fn print_objects(out: &SeqFile) {
     for objects in static_of::ALL {
-        let alive = objects.alive.load(sync::atomic::Relaxed);
-        let made = objects.made.load(sync::atomic::Relaxed);
+        let alive = objects.alive.load(Relaxed);
+        let made = objects.made.load(Relaxed);
         seq_print!(out, "{}: alive {} made {}\n", objects.name, alive, made);
     }
 }
@@ -244,44 +287,49 @@ pub(super) fn print_objects(out: &SeqFile) {
 /// Returns on their way to a thread: counted as they are gathered.
 pub(super) struct Output<'a> {
     pub(super) bytes: Returns,
-    pub(super) counts: &'a Counts,
+    thread: &'a Thread,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(counts: &'a Counts) -> Self {
+    pub(super) fn new(thread: &'a Thread) -> Self {
         Output {
             bytes: Returns::new(),
-            counts,
+            thread,
         }
+    }
+
+    /// Counts a return.
+    pub(super) fn count(&self, code: u32) {
+        self.thread.counts.returned(code, &self.thread.process);
     }
 
     /// See [`Returns::push_code`].
     pub(super) fn push_code(&mut self, code: u32) {
-        self.counts.returned(code);
+        self.count(code);
         self.bytes.push_code(code);
     }
 
     /// See [`Returns::push_node`].
     pub(super) fn push_node(&mut self, code: u32, ptr: u64, cookie: u64) {
-        self.counts.returned(code);
+        self.count(code);
         self.bytes.push_node(code, ptr, cookie);
     }
 
     /// See [`Returns::push_cookie`].
     pub(super) fn push_cookie(&mut self, code: u32, cookie: u64) {
-        self.counts.returned(code);
+        self.count(code);
         self.bytes.push_cookie(code, cookie);
     }
 
     /// See [`Returns::push_frozen`].
     pub(super) fn push_frozen(&mut self, cookie: u64, is_frozen: bool) {
-        self.counts.returned(br::FROZEN_BINDER);
+        self.count(br::FROZEN_BINDER);
         self.bytes.push_frozen(cookie, is_frozen);
     }
 
     /// See [`Returns::push_delivery`].
     pub(super) fn push_delivery(&mut self, code: u32, delivery: &Delivery) {
-        self.counts.returned(code);
+        self.count(code);
         self.bytes.push_delivery(code, delivery);
     }
 }

@@ -2,6 +2,8 @@
 
 //! Threads: those that have called into the driver on an open file.
 
+use core::num::NonZero;
+
 use kernel::{
     fs::File,
     new_condvar,
@@ -78,7 +80,7 @@ pub(super) struct State {
     pub(super) stack: Option<Arc<Transaction>>,
     return_entry: Entry,
     /// Code to return for a call that failed after it was sent.
-    reply_error: Option<u32>,
+    reply_error: Option<NonZero<u32>>,
     reply_entry: Entry,
     /// Place in the list of the process's waiting threads.
     waiting: Entry,
@@ -113,7 +115,7 @@ pub(crate) struct Thread {
     /// taken. Nobody but the thread itself writes it.
     return_error: Atomic<u32>,
     /// What it has done and been told.
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Counts,
     _count: ThreadCount,
     /// What the thread sleeps on.
     #[pin]
@@ -121,6 +123,10 @@ pub(crate) struct Thread {
     /// What its pollers sleep on, once it has been polled.
     poll: SetOnce<PollCondVarBox>,
 }
+
+// With its reference count what `kmalloc()` has in 192 bytes.
+#[cfg(not(CONFIG_DEBUG_SPINLOCK))]
+kernel::static_assert!(size_of::<Thread>() == 184);
 
 /// Places that a thread takes up in its process's queues.
 const ENTRIES: usize = 4;
@@ -131,7 +137,7 @@ impl Thread {
     /// May sleep. `ENOMEM`.
     pub(super) fn create(process: Arc<Process>, id: Pid) -> Result<Arc<Self>> {
         let memory = UniqueArc::new_uninit(GFP_KERNEL_ACCOUNT)?;
-        let counts = Arc::new(Counts::new(), GFP_KERNEL_ACCOUNT)?;
+        process.counts.provide()?;
         let has_queues = process.inner.lock().todo != Queue::NOWHERE;
         let others = if has_queues { 0 } else { process::QUEUES };
         let mut inner = process.lock_with_entries(ENTRIES + others)?;
@@ -159,7 +165,7 @@ impl Thread {
             is_dead: Atomic::new(false),
             need_return: Atomic::new(true),
             return_error: Atomic::new(0),
-            counts,
+            counts: Counts::new(),
             _count: ThreadCount::new(),
             wakeup <- new_condvar!("Thread::wakeup"),
             poll: SetOnce::new(),
@@ -179,7 +185,7 @@ impl Thread {
             is_polled: self.is_polled(),
             need_return: self.need_return.load(Relaxed),
             return_error: self.return_error(),
-            reply_error: state.reply_error,
+            reply_error: state.reply_error.map(NonZero::get),
         }
     }
 
@@ -386,7 +392,7 @@ impl Thread {
         if state.reply_error.is_some() {
             return;
         }
-        state.reply_error = Some(code);
+        state.reply_error = NonZero::new(code);
         if let Entry::Reserved(ticket) = core::mem::replace(&mut state.reply_entry, Entry::Gone) {
             let position = inner.queues.push_back_with(todo, Work::ReplyError, ticket);
             self.state.access_mut(inner).reply_entry = Entry::Queued(position);
@@ -399,7 +405,7 @@ impl Thread {
         let entry = Entry::reserve(&mut inner.queues);
         let state = self.state.access_mut(inner);
         state.reply_entry = entry;
-        state.reply_error.take()
+        state.reply_error.take().map(NonZero::get)
     }
 
     /// Enters the thread at the head of the list of waiting ones: the one that slept least is woken
@@ -446,10 +452,7 @@ impl Thread {
         let tree_node = inner.threads.remove_node(&self.id);
         if tree_node.is_some() {
             inner.thread_count -= 1;
-            match &inner.past_counts {
-                Some(past) => past.add(&self.counts),
-                None => inner.past_counts = Some(self.counts.clone()),
-            }
+            self.process.counts.add_thread(&self.counts);
         }
         self.stop_waiting(&mut inner);
         if self.is_polled() {

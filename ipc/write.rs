@@ -179,7 +179,8 @@ impl Thread {
             let Ok((command, len)) = &decoded else {
                 return Err(EINVAL);
             };
-            self.counts.command(commands.code().unwrap_or(0));
+            let code = commands.code().unwrap_or(0);
+            self.counts.command(code, &self.process);
             stopped = self.execute(command, own)?;
             commands.done(*len);
             request.write_consumed = commands.consumed as u64;
