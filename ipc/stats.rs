@@ -34,6 +34,7 @@ const COMMAND_NUMBERS: usize = 22;
 const RETURN_NUMBERS: usize = 23;
 
 /// A counter of each command and each return.
+#[derive(PartialEq, Eq)]
 struct Counters<T> {
     commands: [T; COMMAND_NUMBERS],
     returns: [T; RETURN_NUMBERS],
@@ -69,6 +70,9 @@ fn count(counter: &AtomicU8) -> bool {
     counter.store(sum, Ordering::Relaxed);
     is_round
 }
+
+/// How often the counts of a process that counts meanwhile are read.
+const TRIES: usize = 8;
 
 /// What a counter of a thread that has come round stands for.
 const ROUND: u32 = 1 << u8::BITS;
@@ -131,6 +135,23 @@ impl ProcessCounts {
         }
     }
 
+    /// All of them, as they are now.
+    fn load(&self) -> Counters<u32> {
+        match self.0.as_ref() {
+            Some(counters) => Counters {
+                commands: counters
+                    .commands
+                    .each_ref()
+                    .map(|count| count.load(Relaxed)),
+                returns: counters.returns.each_ref().map(|count| count.load(Relaxed)),
+            },
+            None => Counters {
+                commands: [0; COMMAND_NUMBERS],
+                returns: [0; RETURN_NUMBERS],
+            },
+        }
+    }
+
     /// Adds what a thread has counted that does not count any more.
     pub(super) fn add_thread(&self, counts: &Counts) {
         let Some(counters) = self.0.as_ref() else {
@@ -180,21 +201,31 @@ impl Totals {
         totals
     }
 
+    /// What a thread passes on to the process while they are read would be missing, or counted
+    /// twice. So that is looked for, and then they are read again, as long as that has a point.
     fn add_process(&mut self, process: &Process) {
-        if let Some(counters) = process.counts.0.as_ref() {
-            self.add(counters.iter().map(|counter| counter.load(Relaxed).into()));
-        }
-        let mut from = Some(0);
-        while let Some(thread) = from.and_then(|from| process.thread_from(from)) {
-            let counts = thread.counts.0.iter();
-            self.add(counts.map(|counter| counter.load(Ordering::Relaxed).into()));
-            from = thread.id.checked_add(1);
+        let mut passed_on = process.counts.load();
+        for left in (0..TRIES).rev() {
+            let mut own = [0_u32; COMMAND_NUMBERS + RETURN_NUMBERS];
+            let mut from = Some(0);
+            while let Some(thread) = from.and_then(|from| process.thread_from(from)) {
+                for (sum, counter) in own.iter_mut().zip(thread.counts.0.iter()) {
+                    *sum = sum.wrapping_add(counter.load(Ordering::Relaxed).into());
+                }
+                from = thread.id.checked_add(1);
+            }
+            let before = core::mem::replace(&mut passed_on, process.counts.load());
+            if left == 0 || before == passed_on {
+                self.add(before.iter());
+                self.add(own.iter());
+                return;
+            }
         }
     }
 
-    fn add(&mut self, counters: impl Iterator<Item = u64>) {
+    fn add<'a>(&mut self, counters: impl Iterator<Item = &'a u32>) {
         for (total, counter) in self.0.iter_mut().zip(counters) {
-            *total = total.wrapping_add(counter);
+            *total = total.wrapping_add((*counter).into());
         }
     }
 

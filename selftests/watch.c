@@ -613,6 +613,50 @@ TEST_F(ipc, reading_beside_traffic)
 	ASSERT_EQ(0, peer_finish(churner));
 }
 
+/* Commands that do nothing but count, until *STOP. */
+static long do_count(struct peer *p, void *arg)
+{
+	int *stop = arg;
+
+	while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
+		long ret;
+
+		bc_u32(p, BC_DECREFS, 12345);
+		bc_u32(p, BC_DECREFS, 12345);
+		prepare_io(p, false);
+		ret = do_write_read(p, &p->bwr);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* What a thread passes on to its process is in a sum once, whenever that is made. */
+TEST_F(ipc, counts_do_not_fall)
+{
+	struct peer *process = member("process"), *counter = NULL;
+	int *stop = arena_alloc(sizeof(*stop)), i;
+	long before = 0, now, falls = 0, reads = 0;
+	__u64 end;
+
+	/* The last of many: there is some time between what is read first and that. */
+	for (i = 0; i < 20; i++)
+		counter = new_thread(process, "thread");
+	peer_start(counter, do_count, stop);
+	end = now_ns() + 3 * 1000000000ULL;
+	while (now_ns() < end || before < 10000) {
+		ASSERT_FALSE(peer_done(counter));
+		now = number(look("stats"), "BC_DECREFS");
+		falls += now < before;
+		before = now;
+		reads++;
+	}
+	TH_LOG("%ld counted, %ld reads, %ld falls", before, reads, falls);
+	EXPECT_GE(1, falls);
+	__atomic_store_n(stop, 1, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, peer_finish(counter));
+}
+
 #define HANDLES 50000
 #define BATCH 500
 
