@@ -1033,4 +1033,95 @@ TEST_F(reclaim, churn)
 	ASSERT_EQ(0, peer_finish(server));
 }
 
+struct asker {
+	int stop;
+	long rounds;
+	struct pattern *question;
+};
+
+/* Gets replies into its area, of all sizes, over and over. */
+static long do_ask(struct peer *p, void *arg)
+{
+	struct asker *asker = arg;
+	struct binder_transaction_data tr = {};
+
+	while (!__atomic_load_n(&asker->stop, __ATOMIC_RELAXED)) {
+		__u32 reply_len = 16 + asker->rounds * 5003 % (20 * PAGE);
+		long ret;
+
+		make_pattern(asker->question, asker->rounds, 100, reply_len);
+		bc_message(p, BC_TRANSACTION, 1, 0, asker->question, 100);
+		ret = own_wait(p, &tr, false);
+		if (ret != BR_REPLY)
+			return ret < 0 ? ret : -EPROTO;
+		if (!check_pattern((void *)(uintptr_t)tr.data.ptr.buffer, ~asker->question->seed,
+				   reply_len))
+			return -EILSEQ;
+		free_buffer(p, tr.data.ptr.buffer);
+		ret = own_submit(p);
+		if (ret)
+			return ret;
+		asker->rounds++;
+	}
+	return 0;
+}
+
+/* The group of an area goes while it is in use: its idle pages are those of the group above. */
+TEST_F(reclaim, group_goes_in_traffic)
+{
+	const char *above = make_group("above");
+	struct peer *server = manager("server"), *peers[3];
+	struct asker *askers[3];
+	char below[3][200];
+	char pid[16];
+	int i, round, tries;
+
+	set_group(above, "cgroup.subtree_control", "+memory");
+	peer_start(server, do_serve, arena_alloc(32 * PAGE));
+	for (round = 0; round < 4; round++) {
+		__u64 end;
+
+		for (i = 0; i < 3; i++) {
+			snprintf(below[i], sizeof(below[i]), "%s/below-%d", above, i);
+			ASSERT_EQ(0, mkdir(below[i], 0755));
+			peers[i] = member_in(below[i], "asker");
+			askers[i] = arena_alloc(sizeof(*askers[i]));
+			memset(askers[i], 0, sizeof(*askers[i]));
+			askers[i]->question = arena_alloc(PAGE);
+			peer_start(peers[i], do_ask, askers[i]);
+		}
+		for (i = 0; i < 3; i++)
+			ASSERT_TRUE(eventually(__atomic_load_n(&askers[i]->rounds,
+							       __ATOMIC_RELAXED) > 3));
+		for (i = 0; i < 3; i++) {
+			long before;
+
+			snprintf(pid, sizeof(pid), "%d", peers[i]->pid);
+			ASSERT_EQ(0, write_text(CGROUPS "/cgroup.procs", pid));
+			drop_caches();
+			ASSERT_EQ(0, rmdir(below[i]));
+			end = now_ns() + 300000000ULL;
+			before = __atomic_load_n(&askers[i]->rounds, __ATOMIC_RELAXED);
+			while (now_ns() < end ||
+			       __atomic_load_n(&askers[i]->rounds, __ATOMIC_RELAXED) < before + 3) {
+				write_text(group_file(above, "memory.reclaim"), "1M");
+				drop_caches();
+				ASSERT_FALSE(peer_done(peers[i])) {
+					TH_LOG("peer %d: %ld", i, peers[i]->result);
+				}
+			}
+		}
+		for (i = 0; i < 3; i++) {
+			__atomic_store_n(&askers[i]->stop, 1, __ATOMIC_RELAXED);
+			ASSERT_EQ(0, peer_finish(peers[i]));
+			ASSERT_EQ(0, area_info(peers[i]).live_buffers);
+			for (tries = 0; tries < 10 && area_info(peers[i]).pages_idle; tries++)
+				write_text(group_file(above, "memory.reclaim"), "1M");
+			EXPECT_EQ(0, area_info(peers[i]).pages_idle);
+			kill_process(peers[i]);
+		}
+	}
+	EXPECT_GT(MIB / 4, least_usage(above));
+}
+
 TEST_HARNESS_MAIN
