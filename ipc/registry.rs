@@ -88,14 +88,18 @@ impl Registry {
 
     /// A thread group opens a file: it has a [`Dump`] from the first one on. `ENOMEM`.
     fn publish(self: &Arc<Self>, tgid: Pid) -> Result {
-        let mut dumps = self.dumps.lock();
-        if let Some(dump) = dumps.get_mut(&tgid) {
-            dump.count += 1;
+        if Self::count_one_more(&mut self.dumps.lock(), tgid) {
             return Ok(());
         }
+        // Before the lock that all who open and close need: this may have to wait for memory.
         let room = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
         let name = CString::try_from_fmt(fmt!("{tgid}"))?;
         let dump = Dump::process(self, tgid)?;
+        let mut dumps = self.dumps.lock();
+        // Another thread may have been faster.
+        if Self::count_one_more(&mut dumps, tgid) {
+            return Ok(());
+        }
         let dump = GroupDump {
             count: 1,
             _file: self.directory.file(&name, dump),
@@ -103,6 +107,12 @@ impl Registry {
         let replaced = dumps.insert(room.into_node(tgid, dump));
         drop(replaced);
         Ok(())
+    }
+
+    /// Counts one more open file of a thread group that has a [`Dump`]. `false` if it has none.
+    fn count_one_more(dumps: &mut RBTree<Pid, GroupDump>, tgid: Pid) -> bool {
+        let dump = dumps.get_mut(&tgid);
+        dump.map(|dump| dump.count += 1).is_some()
     }
 
     /// It closes one. With the last, the [`Dump`] goes, which waits for those who read it.
