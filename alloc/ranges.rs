@@ -119,23 +119,13 @@ impl Handle {
     }
 }
 
-/// A delivered buffer that was taken back.
+/// What became of the range of a delivered buffer that was taken back.
 #[derive(Debug)]
-pub(crate) enum Taken<B> {
-    /// The range is free.
-    Free {
-        /// What was delivered with it.
-        payload: B,
-        /// The pages that no live range touches any more, by index.
-        idle_pages: Range<usize>,
-    },
-    /// The range is claimed: to be cleared, if its handle says so, and released.
-    Claimed {
-        /// What was delivered with it.
-        payload: B,
-        /// What to release it with.
-        handle: Handle,
-    },
+pub(crate) enum Taken {
+    /// It is free. No live range touches these pages, by index, any more.
+    Free(Range<usize>),
+    /// It is claimed: to be cleared, if its handle says so, and released.
+    Claimed(Handle),
 }
 
 /// What there is to be seen of a live range.
@@ -147,17 +137,18 @@ pub(crate) struct Seen {
     pub(crate) is_delivered: bool,
 }
 
-enum State<B> {
+#[derive(Clone, Copy, PartialEq)]
+enum State {
     Vacant,
     Free,
-    Reserved,
-    Delivered(B),
-    Claimed,
+    /// Delivered if there is a payload, and otherwise reserved or claimed.
+    Live,
 }
 
 /// A range of [`Ranges`].
 pub(crate) struct Slot<B> {
-    state: State<B>,
+    /// Of a delivered range.
+    payload: Option<B>,
     /// In granules.
     start: u32,
     /// In granules.
@@ -167,6 +158,7 @@ pub(crate) struct Slot<B> {
     /// The range that ends where this one starts.
     previous: u32,
     node: Node,
+    state: State,
     /// Of one-way messages.
     sender: i32,
     is_one_way: bool,
@@ -175,11 +167,11 @@ pub(crate) struct Slot<B> {
 
 impl<B> Slot<B> {
     fn is_free(&self) -> bool {
-        matches!(self.state, State::Free)
+        self.state == State::Free
     }
 
     fn is_delivered_at(&self, start: u32) -> bool {
-        self.start == start && matches!(self.state, State::Delivered(_))
+        self.start == start && self.payload.is_some()
     }
 
     fn end(&self) -> u32 {
@@ -189,12 +181,13 @@ impl<B> Slot<B> {
 
 impl<B> slab::Slot for Slot<B> {
     const VACANT: Self = Self {
-        state: State::Vacant,
+        payload: None,
         start: 0,
         len: 0,
         next: NONE,
         previous: NONE,
         node: Node::NONE,
+        state: State::Vacant,
         sender: 0,
         is_one_way: false,
         clear: false,
@@ -234,6 +227,7 @@ impl<B, S: Storage> Nodes for Slots<B, S> {
 ///   order of their addresses, from 0 to `len` without gaps; none is empty, and of two neighbours
 ///   at most one is free.
 /// - The free ones are in `free`, by length and start.
+/// - Only live ranges have a payload.
 /// - `heads` has for each page the range that starts first in it, or [`NONE`].
 /// - `one_way_left` and the lengths of the one-way ranges add up to half of `len`.
 pub(crate) struct Ranges<B, S: Storage = Heap> {
@@ -346,8 +340,7 @@ impl<B, S: Storage> Ranges<B, S> {
         if is_one_way && len > self.one_way_left {
             return Err(Error::NoSpace);
         }
-        let found = self.best_fit(len).ok_or(Error::NoSpace)?;
-        let slot = self.slots.get(found).ok_or(Error::NoSpace)?;
+        let (found, slot) = self.best_fit(len).ok_or(Error::NoSpace)?;
         let (start, found_len, previous, next) = (slot.start, slot.len, slot.previous, slot.next);
 
         let is_whole = found_len == len;
@@ -362,7 +355,7 @@ impl<B, S: Storage> Ranges<B, S> {
             index
         };
         if let Some(slot) = self.slots.get_mut(index) {
-            slot.state = State::Reserved;
+            slot.state = State::Live;
             slot.start = start;
             slot.len = len;
             slot.previous = previous;
@@ -372,7 +365,7 @@ impl<B, S: Storage> Ranges<B, S> {
             slot.clear = clear;
         }
         if !is_whole {
-            self.replace_head(start, found, index);
+            self.rename_head(start, found, index);
             let rest = start.saturating_add(len);
             if self.page(rest) != self.page(start) {
                 self.set_head(rest, found);
@@ -443,7 +436,7 @@ impl<B, S: Storage> Ranges<B, S> {
     /// the area, in bytes. O(1).
     pub(crate) fn deliver(&mut self, handle: Handle, payload: B) -> usize {
         if let Some(slot) = self.slots.get_mut(handle.index) {
-            slot.state = State::Delivered(payload);
+            slot.payload = Some(payload);
             self.newest = handle.index;
         }
         handle.start_bytes()
@@ -456,11 +449,11 @@ impl<B, S: Storage> Ranges<B, S> {
     }
 
     /// Takes back the delivered buffer that starts `start_bytes` into the area. It is freed at once
-    /// unless it is to be cleared, or longer than `at_once_bytes`.
+    /// unless it is to be cleared, or longer than `at_once_bytes`. Also returns its payload.
     ///
     /// [`None`] if none starts exactly there, or it is reserved or claimed. O(log n) in the number of
     /// free ranges, and O(n) in that of ranges that start in the same page before.
-    pub(crate) fn take(&mut self, start_bytes: usize, at_once_bytes: usize) -> Option<Taken<B>> {
+    pub(crate) fn take(&mut self, start_bytes: usize, at_once_bytes: usize) -> Option<(B, Taken)> {
         if start_bytes % GRANULE != 0 {
             return None;
         }
@@ -476,19 +469,19 @@ impl<B, S: Storage> Ranges<B, S> {
         self.take_index(index, at_once_bytes)
     }
 
-    /// Takes back the first delivered buffer that starts `start_bytes` or more into the area. Says
-    /// where it started.
+    /// Takes back the first delivered buffer that starts `start_bytes` or more into the area, like
+    /// [`Ranges::take`]. Says where it started.
     ///
     /// O(log n) in the number of free ranges, and O(n) in that of pages and ranges that are between.
     pub(crate) fn take_from(
         &mut self,
         start_bytes: usize,
         at_once_bytes: usize,
-    ) -> Option<(usize, Taken<B>)> {
+    ) -> Option<(usize, (B, Taken))> {
         let mut index = self.live_from(granules(start_bytes.next_multiple_of(GRANULE))?)?;
         loop {
             let slot = self.slots.get(index)?;
-            if matches!(slot.state, State::Delivered(_)) {
+            if slot.payload.is_some() {
                 let start_bytes = bytes(slot.start);
                 return Some((start_bytes, self.take_index(index, at_once_bytes)?));
             }
@@ -509,7 +502,7 @@ impl<B, S: Storage> Ranges<B, S> {
             }
             let slot = self.slots.get(next)?;
             next = slot.next;
-            if let State::Delivered(payload) = &slot.state {
+            if let Some(payload) = &slot.payload {
                 let kind = if slot.is_one_way {
                     Kind::OneWay {
                         sender: slot.sender,
@@ -531,7 +524,7 @@ impl<B, S: Storage> Ranges<B, S> {
             start_bytes: bytes(slot.start),
             len_bytes: bytes(slot.len),
             is_one_way: slot.is_one_way,
-            is_delivered: matches!(slot.state, State::Delivered(_)),
+            is_delivered: slot.payload.is_some(),
         })
     }
 
@@ -587,15 +580,9 @@ impl<B, S: Storage> Ranges<B, S> {
         pages
     }
 
-    fn take_index(&mut self, index: u32, at_once_bytes: usize) -> Option<Taken<B>> {
+    fn take_index(&mut self, index: u32, at_once_bytes: usize) -> Option<(B, Taken)> {
         let slot = self.slots.get_mut(index)?;
-        let payload = match core::mem::replace(&mut slot.state, State::Claimed) {
-            State::Delivered(payload) => payload,
-            other => {
-                slot.state = other;
-                return None;
-            }
-        };
+        let payload = slot.payload.take()?;
         if slot.clear || bytes(slot.len) > at_once_bytes {
             let handle = Handle {
                 index,
@@ -603,20 +590,16 @@ impl<B, S: Storage> Ranges<B, S> {
                 len: slot.len,
                 clear: slot.clear,
             };
-            return Some(Taken::Claimed { payload, handle });
+            return Some((payload, Taken::Claimed(handle)));
         }
-        let idle_pages = self.release_index(index);
-        Some(Taken::Free {
-            payload,
-            idle_pages,
-        })
+        Some((payload, Taken::Free(self.release_index(index))))
     }
 
     fn release_index(&mut self, index: u32) -> Range<usize> {
         let Some(slot) = self.slots.get_mut(index) else {
             return 0..0;
         };
-        if !matches!(slot.state, State::Reserved | State::Claimed) {
+        if slot.state != State::Live || slot.payload.is_some() {
             return 0..0;
         }
         slot.state = State::Free;
@@ -640,8 +623,11 @@ impl<B, S: Storage> Ranges<B, S> {
                 self.slots.put(index);
                 self.set_next(previous, next);
                 self.resize_free(next, free_start, free_len, previous);
-                self.replace_head(end, next, beyond);
-                self.replace_head(start, index, next);
+                self.rename_head(start, index, next);
+                // If it started in the same page, it was not the first there.
+                if self.page(end) != self.page(start) {
+                    self.replace_head(end, next, beyond);
+                }
             }
             (Some(_), _) => {
                 self.replace_head(start, index, beyond);
@@ -660,14 +646,14 @@ impl<B, S: Storage> Ranges<B, S> {
     }
 
     /// The lowest of the shortest free ranges that have at least `len` granules.
-    fn best_fit(&self, len: u32) -> Option<u32> {
+    fn best_fit(&self, len: u32) -> Option<(u32, &Slot<B>)> {
         let mut best = None;
         let mut at = self.free.root();
         while at != NONE {
             let slot = self.slots.get(at)?;
             let is_long_enough = slot.len >= len;
             if is_long_enough {
-                best = Some(at);
+                best = Some((at, slot));
             }
             at = slot.node.child(!is_long_enough);
         }
@@ -676,7 +662,8 @@ impl<B, S: Storage> Ranges<B, S> {
 
     /// The page, by index, that `start` is in.
     fn page(&self, start: u32) -> usize {
-        (start >> self.page_shift) as usize
+        // An area has fewer than 2^32 granules, and so has a page.
+        start.wrapping_shr(self.page_shift.into()) as usize
     }
 
     /// The range `index` is the first that starts in the page that `start` is in; with [`NONE`], none is.
@@ -684,6 +671,14 @@ impl<B, S: Storage> Ranges<B, S> {
         let page = self.page(start);
         if let Some(head) = self.heads.get_mut(page) {
             *head = index;
+        }
+    }
+
+    /// The range `new` starts at `start` now, in the place of `old`.
+    fn rename_head(&mut self, start: u32, old: u32, new: u32) {
+        let page = self.page(start);
+        if let Some(head) = self.heads.get_mut(page).filter(|head| **head == old) {
+            *head = new;
         }
     }
 
@@ -746,18 +741,23 @@ impl<B, S: Storage> Ranges<B, S> {
 
     /// Gives a free range new bounds, and another neighbour before it.
     fn resize_free(&mut self, index: u32, start: u32, len: u32, previous: u32) {
-        let is_only = self.free.is_only(&self.slots, index);
-        if !is_only {
-            self.free.remove(&mut self.slots, index);
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        slot.start = start;
+        slot.len = len;
+        slot.previous = previous;
+        if !self.free.is_only(index, &slot.node) {
+            self.reinsert_free(index);
         }
-        if let Some(slot) = self.slots.get_mut(index) {
-            slot.start = start;
-            slot.len = len;
-            slot.previous = previous;
-        }
-        if !is_only {
-            self.insert_free(index);
-        }
+    }
+
+    /// Puts a free range that has another length or start now where it belongs. (Not part of its
+    /// callers: few areas have a second free range.)
+    #[inline(never)]
+    fn reinsert_free(&mut self, index: u32) {
+        self.free.remove(&mut self.slots, index);
+        self.insert_free(index);
     }
 
     fn set_next(&mut self, index: u32, next: u32) {
@@ -780,9 +780,9 @@ impl<B, S: Storage> Ranges<B, S> {
         let (mut heads, mut head_count) = (0, 0);
         let mut index = (0..self.slots.capacity())
             .find(|index| {
-                self.slots.get(*index).is_some_and(|slot| {
-                    !matches!(slot.state, State::Vacant) && slot.previous == NONE
-                })
+                self.slots
+                    .get(*index)
+                    .is_some_and(|slot| slot.state != State::Vacant && slot.previous == NONE)
             })
             .ok_or("there is no first range")?;
         while index != NONE {
@@ -791,6 +791,9 @@ impl<B, S: Storage> Ranges<B, S> {
                 return Err("a gap, an empty range, or a wrong link");
             }
             if slot.is_free() {
+                if slot.payload.is_some() {
+                    return Err("a free range has a payload");
+                }
                 if was_free {
                     return Err("free neighbours");
                 }

@@ -109,7 +109,7 @@ impl<T, const N: usize, const FANOUT: usize, S: Storage> Chunks<T, N, FANOUT, S>
     pub(super) fn get(&self, index: u32) -> Option<&T> {
         let root = self.root.as_deref()?;
         match root.slots.get(index as usize) {
-            None => Self::find(root, index),
+            None if index != NONE => Self::find(root, index),
             slot => slot,
         }
     }
@@ -117,9 +117,6 @@ impl<T, const N: usize, const FANOUT: usize, S: Storage> Chunks<T, N, FANOUT, S>
     /// A slot that is not in the first chunk.
     #[inline(never)]
     fn find(mut chunk: &Chunk<T, S, N, FANOUT>, index: u32) -> Option<&T> {
-        if index == NONE {
-            return None;
-        }
         let (mut number, place) = (index / Self::SLOTS, index % Self::SLOTS);
         while number > 0 {
             number -= 1;
@@ -136,17 +133,16 @@ impl<T, const N: usize, const FANOUT: usize, S: Storage> Chunks<T, N, FANOUT, S>
         let root = self.root.as_deref_mut()?;
         if (index as usize) < N {
             root.slots.get_mut(index as usize)
-        } else {
+        } else if index != NONE {
             Self::find_mut(root, index)
+        } else {
+            None
         }
     }
 
     /// Like [`Chunks::find`].
     #[inline(never)]
     fn find_mut(mut chunk: &mut Chunk<T, S, N, FANOUT>, index: u32) -> Option<&mut T> {
-        if index == NONE {
-            return None;
-        }
         let (mut number, place) = (index / Self::SLOTS, index % Self::SLOTS);
         while number > 0 {
             number -= 1;

@@ -270,20 +270,18 @@ mod range_model {
             }
             ensure!(live.len == 8 || self.ranges.take(live.start + 8, self.at_once).is_none());
             ensure!(self.ranges.take(live.start + 1, self.at_once).is_none());
-            let pages = match self
+            let (payload, taken) = self
                 .ranges
                 .take(live.start, self.at_once)
-                .ok_or("not found")?
-            {
-                Taken::Free {
-                    payload,
-                    idle_pages,
-                } => {
-                    ensure!(payload == live.payload && !live.clear && live.len <= self.at_once);
+                .ok_or("not found")?;
+            ensure!(payload == live.payload);
+            let pages = match taken {
+                Taken::Free(idle_pages) => {
+                    ensure!(!live.clear && live.len <= self.at_once);
                     idle_pages
                 }
-                Taken::Claimed { payload, handle } => {
-                    ensure!(payload == live.payload && (live.clear || live.len > self.at_once));
+                Taken::Claimed(handle) => {
+                    ensure!(live.clear || live.len > self.at_once);
                     ensure!(handle.clear_on_free() == live.clear);
                     ensure!(handle.start_bytes() == live.start && handle.len_bytes() == live.len);
                     ensure!(self.ranges.take(live.start, self.at_once).is_none());
@@ -308,16 +306,20 @@ mod range_model {
         /// Takes everything back in order, and releases what was reserved.
         pub(super) fn drain(&mut self) -> Checked {
             let mut from = 0;
-            while let Some((start, taken)) = self.ranges.take_from(from, self.at_once) {
+            while let Some((start, (payload, taken))) = self.ranges.take_from(from, self.at_once) {
                 from = start;
                 let nth = self
                     .live
                     .iter()
                     .position(|live| live.start == start && live.handle.is_none())
                     .ok_or("drained what is not delivered")?;
+                ensure!(self
+                    .live
+                    .get(nth)
+                    .is_some_and(|live| live.payload == payload));
                 let pages = match taken {
-                    Taken::Free { idle_pages, .. } => idle_pages,
-                    Taken::Claimed { handle, .. } => self.ranges.release(handle),
+                    Taken::Free(idle_pages) => idle_pages,
+                    Taken::Claimed(handle) => self.ranges.release(handle),
                 };
                 self.gone(nth, pages)?;
             }
@@ -914,7 +916,7 @@ mod cases {
         let even = (0..count).rev().step_by(2).filter(|n| n % 2 == 0);
         for number in Iterator::chain(odd, even) {
             let taken = ranges.take(number * len, usize::MAX);
-            assert!(matches!(taken, Some(Taken::Free { payload, .. }) if payload == number));
+            assert!(matches!(taken, Some((payload, Taken::Free(_))) if payload == number));
         }
         for number in 0..count {
             let taken = ranges.take(number * len, usize::MAX);
@@ -1011,8 +1013,7 @@ mod cases {
             return;
         };
         ranges.deliver(delivered, 1);
-        let Some((64, Taken::Claimed { payload: 1, handle })) = ranges.take_from(0, usize::MAX)
-        else {
+        let Some((64, (1, Taken::Claimed(handle)))) = ranges.take_from(0, usize::MAX) else {
             assert!(false);
             return;
         };

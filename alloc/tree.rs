@@ -64,13 +64,11 @@ impl Tree {
         self.root
     }
 
-    /// Whether `index` is the only slot of the tree, so that its key may be changed in place.
+    /// Whether slot `index`, which has the links `node`, is the only one of the tree, so that its key
+    /// may be changed in place.
     #[inline]
-    pub(super) fn is_only(&self, nodes: &impl Nodes, index: u32) -> bool {
-        self.root == index
-            && nodes
-                .node(index)
-                .is_some_and(|node| node.left == NONE && node.right == NONE)
+    pub(super) fn is_only(&self, index: u32, node: &Node) -> bool {
+        self.root == index && node.left == NONE && node.right == NONE
     }
 
     /// Adds slot `index`, which is in no tree. `after(nodes, other)` says whether its place is

@@ -22,7 +22,6 @@ use super::{
         self, Failure, Message, Name, Parcel, Spare, Target, Transaction, MAX_NESTED_CALLS,
     },
     work::{Sent, Work},
-    Buffer,
 };
 use crate::{
     uapi::{self, br, flags, Command, DecodeError, TransactionData, WriteRead},
@@ -363,7 +362,8 @@ impl Thread {
             Kind::TwoWay
         };
         let accepts_files = node.accepts_files();
-        let filled = fill(self, id, owner, data, kind, accepts_files, context.as_ref())?;
+        let (mut parcel, security_context) =
+            fill(self, id, owner, data, kind, accepts_files, context.as_ref())?;
         let message = Message {
             name: self.name_message(id),
             sent: task::ticks(),
@@ -384,14 +384,10 @@ impl Thread {
             nice: task::nice(),
             data_size: data.data_size,
             offsets_size: data.offsets_size,
-            security_context: filled.security_context,
+            security_context,
         };
         let transaction = Transaction::new(spare, message)?;
-        let parcel = Parcel {
-            buffer: filled.buffer,
-            objects: filled.objects,
-            hold: Some(hold),
-        };
+        parcel.hold = Some(hold);
         self.post_call(&node, transaction, parcel)
     }
 
@@ -510,7 +506,7 @@ impl Thread {
         };
         // Whether a reply may carry files is up to who asked for it.
         let accepts_files = call.message().flags & flags::ACCEPT_FDS != 0;
-        let filled = fill(
+        let (parcel, _) = fill(
             self,
             id,
             &from.process,
@@ -537,11 +533,6 @@ impl Thread {
             security_context: None,
         };
         let reply = Transaction::new(spare, message)?;
-        let parcel = Parcel {
-            buffer: filled.buffer,
-            objects: filled.objects,
-            hold: None,
-        };
 
         let complete = {
             let mut inner = self.process.lock_with_entries(1)?;
@@ -703,14 +694,8 @@ fn caller_in(transaction: &Transaction, _to: &process::Inner) -> Option<Arc<Thre
     None
 }
 
-/// A message's bytes, and where in the buffer the security context is, if there is one.
-struct Filled {
-    buffer: Buffer,
-    objects: Option<KBox<Objects>>,
-    security_context: Option<u64>,
-}
-
-/// Makes a buffer in the receive area of `to` and fills it with the payload of message `id`.
+/// Makes a buffer in the receive area of `to` and fills it with the payload of message `id`. Also
+/// returns where in the buffer the security context is, if there is one.
 ///
 /// May sleep. When it fails, all is as before.
 fn fill(
@@ -721,7 +706,7 @@ fn fill(
     kind: Kind,
     accepts_files: bool,
     security_context: Option<&SecurityCtx>,
-) -> Result<Filled, Failure> {
+) -> Result<(Parcel, Option<u64>), Failure> {
     let invalid = Failure::failed(EINVAL);
     let context_len = security_context.map_or(0, SecurityCtx::len);
     let layout = match Layout::new(data, context_len) {
@@ -785,9 +770,10 @@ fn fill(
         None => None,
     };
     buffer.install().map_err(Failure::from)?;
-    Ok(Filled {
+    let parcel = Parcel {
         buffer,
         objects,
-        security_context,
-    })
+        hold: None,
+    };
+    Ok((parcel, security_context))
 }

@@ -249,15 +249,21 @@ impl<B: Send + 'static> Area<B> {
                     if kind != Kind::TwoWay {
                         is_spam = ranges.is_spam(&handle);
                     }
-                    let inside = inside(&handle);
-                    // Others may use the pages at the ends as soon as the area is unlocked.
-                    for slot in outside(table, &new_pages, &inside) {
-                        is_complete &= slot.acquire();
+                    // Pages that others use already, they may still be about to install.
+                    let is_alone = new_pages == pages(&handle);
+                    // Others may use those at the ends as soon as the area is unlocked. The ones
+                    // between can wait, if they are many.
+                    if handle.len_bytes() <= AT_ONCE_BYTES {
+                        is_complete &= acquire(table, new_pages);
+                        drop(inner);
+                    } else {
+                        let inside = inside(&handle);
+                        is_complete &= acquire(table, new_pages.start..inside.start);
+                        is_complete &= acquire(table, inside.end..new_pages.end);
+                        drop(inner);
+                        is_complete &= acquire(table, inside);
                     }
-                    drop(inner);
-                    for slot in table.slots(inside) {
-                        is_complete &= slot.acquire();
-                    }
+                    is_complete &= is_alone || has_edges(table, &handle);
                     break handle;
                 }
                 Err(ranges::Error::Invalid) => return Err(AllocError::Invalid),
@@ -267,20 +273,51 @@ impl<B: Send + 'static> Area<B> {
             drop(inner);
             self.grow()?;
         };
-        let (start, len) = (handle.start_bytes(), handle.len_bytes());
-        let mut buffer = Buffer {
-            area: self.clone(),
-            handle: Some(handle),
-            start,
-            len,
-            filled: Filled::default(),
-            has_pending: false,
-            is_spam,
+        let pending = if is_complete {
+            None
+        } else {
+            match self.populate(table, &handle) {
+                Ok(pending) => pending,
+                Err(error) => {
+                    self.give_back(handle);
+                    return Err(error);
+                }
+            }
         };
-        if !is_complete || !buffer.has_edges(table) {
-            buffer.populate(table)?;
+        Ok(Buffer {
+            area: self.clone(),
+            // Within the area, so within the address space.
+            address: table.start.wrapping_add(handle.start_bytes()),
+            handle: Some(handle),
+            pending,
+            is_spam,
+        })
+    }
+
+    /// Makes sure that all pages of a buffer are there: those that others may cover, too, are
+    /// installed, the others are pending. If there are any of these, returns what is noted of them.
+    ///
+    /// May sleep.
+    #[cold]
+    fn populate(&self, table: &Table, handle: &Handle) -> Result<Option<KBox<Filled>>, AllocError> {
+        let mut pending = None;
+        let (pages, inside) = (pages(handle), inside(handle));
+        for (index, slot) in pages.clone().zip(table.slots(pages)) {
+            if slot.load().page().is_some() {
+                continue;
+            }
+            if !inside.contains(&index) {
+                Backing::install_zeroed(&self.backing, table, index)?;
+                continue;
+            }
+            if pending.is_none() {
+                let filled = KBox::new(Filled::default(), GFP_KERNEL);
+                pending = Some(filled.map_err(|_| AllocError::NoMemory)?);
+            }
+            let page = Backing::alloc(&self.backing, index, false)?;
+            slot.put_pending(page).map_err(|_| AllocError::Invalid)?;
         }
-        Ok(buffer)
+        Ok(pending)
     }
 
     /// Makes what the first buffer needs, unless another sender was faster. An area that nobody has
@@ -373,8 +410,9 @@ impl<B: Send + 'static> Area<B> {
         let table = self.backing.table.as_ref()?;
         let offset = usize::try_from(address).ok()?.checked_sub(table.start)?;
         let mut inner = self.inner.lock();
-        let taken = inner.ranges.as_mut()?.take(offset, AT_ONCE_BYTES)?;
-        self.finish(table, inner, taken)
+        let (payload, taken) = inner.ranges.as_mut()?.take(offset, AT_ONCE_BYTES)?;
+        self.finish(table, inner, taken);
+        Some(payload)
     }
 
     /// Where in the area the user address `address` is, in bytes.
@@ -410,44 +448,33 @@ impl<B: Send + 'static> Area<B> {
                 .ranges
                 .as_mut()
                 .and_then(|ranges| ranges.take_from(from, AT_ONCE_BYTES));
-            let Some((start, taken)) = taken else {
+            let Some((start, (payload, taken))) = taken else {
                 break;
             };
             from = start;
             self.trace_free(start);
-            if let Some(payload) = self.finish(table, inner, taken) {
-                f(payload);
-            }
+            self.finish(table, inner, taken);
+            f(payload);
         }
         self.evict(table, Slot::evict);
     }
 
     /// Completes [`Ranges::take`], and unlocks.
-    fn finish(
-        &self,
-        table: &Table,
-        inner: SpinLockGuard<'_, Inner<B>>,
-        taken: Taken<B>,
-    ) -> Option<B> {
+    fn finish(&self, table: &Table, inner: SpinLockGuard<'_, Inner<B>>, taken: Taken) {
         match taken {
-            Taken::Free {
-                payload,
-                idle_pages,
-            } => {
+            Taken::Free(idle_pages) => {
                 // SAFETY: No live range touches these pages, as `take` says, and whatever range
                 // did has no `Handle`.
                 let unused = unsafe { self.idle(&inner, table.slots(idle_pages).iter()) };
                 drop(inner);
                 drop(unused);
-                Some(payload)
             }
-            Taken::Claimed { payload, handle } => {
+            Taken::Claimed(handle) => {
                 drop(inner);
                 if handle.clear_on_free() {
                     clear(table, &handle);
                 }
                 self.release(table, handle);
-                Some(payload)
             }
         }
     }
@@ -589,22 +616,18 @@ pub(crate) struct Buffer<B: Send + 'static> {
     area: Arc<Area<B>>,
     /// [`None`] once it is delivered.
     handle: Option<Handle>,
-    /// Offset in the area, in bytes.
-    start: usize,
-    /// In bytes.
-    len: usize,
-    /// What has been written to.
-    filled: Filled,
-    /// There are pages that are to be installed.
-    has_pending: bool,
+    /// User address in the receiver.
+    address: usize,
+    /// What has been written to, as long as there are pages that are to be installed. (Apart, as there
+    /// seldom are any, and a buffer is moved a few times on its way.)
+    pending: Option<KBox<Filled>>,
     is_spam: bool,
 }
 
 impl<B: Send + 'static> Buffer<B> {
     /// The user address of the buffer in the receiver.
     pub(crate) fn address(&self) -> u64 {
-        let claim = self.area.backing.claim.as_ref();
-        claim.map_or(0, |claim| claim.start.wrapping_add(self.start)) as u64
+        self.address as u64
     }
 
     /// Whether the sender of this one-way message is sending too many: see [`Ranges::is_spam`].
@@ -612,9 +635,9 @@ impl<B: Send + 'static> Buffer<B> {
         self.is_spam
     }
 
-    /// Where in the area the buffer is, in bytes.
+    /// Where in the area the buffer is, in bytes; 0 once it is delivered.
     pub(crate) fn offset(&self) -> usize {
-        self.start
+        self.handle.as_ref().map_or(0, Handle::start_bytes)
     }
 
     /// Copies `len` bytes from the user address `from` to `offset`. May sleep.
@@ -649,17 +672,24 @@ impl<B: Send + 'static> Buffer<B> {
     /// Makes sure that all pages are there, for the buffer to be delivered. What has not been
     /// written to of a page that never was anybody's is zeroed first. May sleep.
     pub(crate) fn install(&mut self) -> Result<(), AllocError> {
-        if !self.has_pending {
-            return Ok(());
+        if let Some(filled) = &self.pending {
+            self.install_pending(filled)?;
+            self.pending = None;
         }
-        for gap in self.filled.gaps(self.len) {
-            self.zero_pending(gap);
-        }
+        Ok(())
+    }
+
+    #[cold]
+    fn install_pending(&self, filled: &Filled) -> Result<(), AllocError> {
+        let handle = self.handle.as_ref().ok_or(AllocError::Invalid)?;
         let backing = &self.area.backing;
         let table = backing.in_use().ok_or(AllocError::Unmapped)?;
+        for gap in filled.gaps(handle.len_bytes()) {
+            zero_pending(table, handle, gap);
+        }
         backing.with_vma(table, |vma| {
             let mut batch = [core::ptr::null_mut(); BATCH];
-            let mut pages = self.pages();
+            let mut pages = pages(handle);
             while let Some(first) = pages.find(|index| pending(table, *index).is_some()) {
                 let mut count = 0;
                 for (entry, index) in batch.iter_mut().zip(first..pages.end) {
@@ -681,9 +711,7 @@ impl<B: Send + 'static> Buffer<B> {
                 pages.start = first + inserted;
             }
             Ok(())
-        })?;
-        self.has_pending = false;
-        Ok(())
+        })
     }
 
     /// Delivers the buffer: from now on [`Area::take`] may free it.
@@ -697,43 +725,6 @@ impl<B: Send + 'static> Buffer<B> {
         }
     }
 
-    /// The pages that the buffer is in, by index.
-    fn pages(&self) -> Range<usize> {
-        pages(self.start, self.len)
-    }
-
-    /// Whether the first and the last page are there. They may have been in use before, and then
-    /// another sender may still be about to install them.
-    fn has_edges(&self, table: &Table) -> bool {
-        let pages = self.pages();
-        let has_page = |index| {
-            let slot: Option<&Slot> = table.slot(index);
-            slot.is_some_and(|slot| slot.load().page().is_some())
-        };
-        has_page(pages.start) && has_page(pages.end.saturating_sub(1))
-    }
-
-    /// Makes sure that all pages are there: those that others may cover, too, are installed, the
-    /// others are pending.
-    fn populate(&mut self, table: &Table) -> Result<(), AllocError> {
-        let end = self.start.saturating_add(self.len);
-        for (index, slot) in self.pages().zip(table.slots(self.pages())) {
-            if slot.load().page().is_some() {
-                continue;
-            }
-            let backing = &self.area.backing;
-            let page_start = index.saturating_mul(PAGE_SIZE);
-            if page_start < self.start || page_start.saturating_add(PAGE_SIZE) > end {
-                Backing::install_zeroed(backing, table, index)?;
-            } else {
-                let page = Backing::alloc(backing, index, false)?;
-                slot.put_pending(page).map_err(|_| AllocError::Invalid)?;
-                self.has_pending = true;
-            }
-        }
-        Ok(())
-    }
-
     /// Has `write` write `len` bytes at `offset`, page by page.
     fn fill(
         &mut self,
@@ -741,47 +732,21 @@ impl<B: Send + 'static> Buffer<B> {
         len: usize,
         mut write: impl FnMut(&Page, usize, usize) -> Result,
     ) -> Result {
-        let end = offset.checked_add(len).ok_or(EINVAL)?;
-        if end > self.len {
-            return Err(EINVAL);
-        }
-        let (filled, gap) = self.filled.with(offset..end);
-        self.zero_pending(gap);
+        let bytes = offset..offset.checked_add(len).ok_or(EINVAL)?;
         let table = self.area.backing.table.as_ref().ok_or(EINVAL)?;
         let handle = self.handle.as_ref().ok_or(EINVAL)?;
-        each_page(table, handle, offset, len, |_, page, at, len| {
+        let filled = self.pending.as_ref().map(|pending| {
+            let (filled, gap) = pending.with(bytes.clone());
+            zero_pending(table, handle, gap);
+            filled
+        });
+        each_page(table, handle, bytes, |_, page, at, len| {
             write(page, at, len)
         })?;
-        self.filled = filled;
+        if let (Some(pending), Some(filled)) = (&mut self.pending, filled) {
+            **pending = filled;
+        }
         Ok(())
-    }
-
-    /// Zeroes `bytes` as far as they are in pages that never were anybody's.
-    fn zero_pending(&self, bytes: Range<usize>) {
-        let Some(table) = self
-            .area
-            .backing
-            .table
-            .as_ref()
-            .filter(|_| self.has_pending)
-        else {
-            return;
-        };
-        let Some(handle) = self.handle.as_ref() else {
-            return;
-        };
-        // It fails if a page is absent, but all are there.
-        let _ = each_page(
-            table,
-            handle,
-            bytes.start,
-            bytes.len(),
-            |used, page, at, len| match used {
-                // SAFETY: Nobody but who has the buffer knows the page yet.
-                Use::Pending => unsafe { page.fill_zero_raw(at, len) },
-                _ => Ok(()),
-            },
-        );
     }
 }
 
@@ -801,6 +766,12 @@ fn inside(handle: &Handle) -> Range<usize> {
     first..after.max(first)
 }
 
+/// Covers `pages`, as [`Slot::acquire`] does. Says whether all are there.
+fn acquire(table: &Table, pages: Range<usize>) -> bool {
+    let slots = table.slots(pages).iter();
+    slots.fold(true, |is_complete, slot| is_complete & slot.acquire())
+}
+
 /// The entries of `pages` that are before or after those of `inside`.
 fn outside<'a>(
     table: &'a Table,
@@ -815,10 +786,21 @@ fn outside<'a>(
     Iterator::chain(table.slots(before).iter(), table.slots(after))
 }
 
-/// The pages, by index, that `len` bytes at `start` are in.
-fn pages(start: usize, len: usize) -> Range<usize> {
-    let end = start.saturating_add(len);
+/// The pages, by index, that a buffer covers some of.
+fn pages(handle: &Handle) -> Range<usize> {
+    let start = handle.start_bytes();
+    let end = start.saturating_add(handle.len_bytes());
     start / PAGE_SIZE..end.div_ceil(PAGE_SIZE)
+}
+
+/// Whether the first and the last page of a buffer are there.
+fn has_edges(table: &Table, handle: &Handle) -> bool {
+    let pages = pages(handle);
+    let has_page = |index| {
+        let slot: Option<&Slot> = table.slot(index);
+        slot.is_some_and(|slot| slot.load().page().is_some())
+    };
+    has_page(pages.start) && has_page(pages.end.saturating_sub(1))
 }
 
 /// Page `index`, if it is pending.
@@ -828,25 +810,34 @@ fn pending(table: &Table, index: usize) -> Option<*mut bindings::page> {
     Some(page.as_ptr())
 }
 
-/// Calls `f` for each page that `len` bytes at `offset` in the range of `handle`, which is of the
-/// same area as `table`, are in: what it is used for, the page, and offset and length in it.
+/// Zeroes `bytes` of a buffer as far as they are in pages that never were anybody's.
+fn zero_pending(table: &Table, handle: &Handle, bytes: Range<usize>) {
+    // It fails if a page is absent, but all are there.
+    let _ = each_page(table, handle, bytes, |used, page, at, len| match used {
+        // SAFETY: Nobody but who has the buffer knows the page yet.
+        Use::Pending => unsafe { page.fill_zero_raw(at, len) },
+        _ => Ok(()),
+    });
+}
+
+/// Calls `f` for each page that `bytes` of the range of `handle`, which is of the same area as
+/// `table`, are in: what it is used for, the page, and offset and length in it.
 ///
 /// `EINVAL` if the range ends before, or a page is absent.
 fn each_page(
     table: &Table,
     handle: &Handle,
-    offset: usize,
-    len: usize,
+    bytes: Range<usize>,
     mut f: impl FnMut(Use, &Page, usize, usize) -> Result,
 ) -> Result {
-    let end = offset.checked_add(len).ok_or(EINVAL)?;
-    if end > handle.len_bytes() {
+    if bytes.end > handle.len_bytes() {
         return Err(EINVAL);
     }
-    let start = handle.start_bytes().saturating_add(offset);
+    let start = handle.start_bytes().saturating_add(bytes.start);
+    let end = handle.start_bytes().saturating_add(bytes.end);
     let mut at = start % PAGE_SIZE;
-    let mut left = len;
-    for slot in table.slots(pages(start, len)) {
+    let mut left = bytes.len();
+    for slot in table.slots(start / PAGE_SIZE..end.div_ceil(PAGE_SIZE)) {
         let word = slot.load();
         let page = word.page().ok_or(EINVAL)?;
         let part = left.min(PAGE_SIZE - at);
@@ -867,7 +858,8 @@ fn clear(table: &Table, handle: &Handle) {
         let at = handle.start_bytes().saturating_add(offset) % PAGE_SIZE;
         let part = (handle.len_bytes() - offset).min(PAGE_SIZE - at);
         // A page can be absent: a buffer that could not be filled is cleared, too.
-        let _ = each_page(table, handle, offset, part, |_, page, at, len| {
+        let bytes = offset..offset + part;
+        let _ = each_page(table, handle, bytes, |_, page, at, len| {
             // SAFETY: Only who has the handle writes to this part of the page.
             unsafe { page.fill_zero_raw(at, len) }
         });
