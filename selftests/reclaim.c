@@ -917,17 +917,17 @@ TEST_F_TIMEOUT(reclaim, little_memory, 240)
 	set_watermarks(read_number("/proc/meminfo", "MemFree:") - total * 15 / 100, 3000);
 	*stop = 0;
 	peer_start(hog, do_hog, stop);
-	/* A call takes a page, which may have another round. */
-	ASSERT_TRUE(eventually(({
-		__u8 *scratch = arena.free;
+	/* A call takes a page, which may have another round. A host that is busy takes its time. */
+	for (i = 0; i < 8 && idle > 1; i++)
+		eventually(({
+			__u8 *scratch = arena.free;
 
-		round_trip(client, server);
-		idle = area_info(server).pages_idle;
-		arena.free = scratch;
-		idle <= 1;
-	}))) {
-		TH_LOG("%ld idle pages are left", idle);
-	}
+			round_trip(client, server);
+			idle = area_info(server).pages_idle;
+			arena.free = scratch;
+			idle <= 1;
+		}));
+	ASSERT_GE(1, idle);
 	EXPECT_LE(zapped + (long)(BIG / PAGE) - 1, counter("zapped"));
 	for (i = 0; i < 20; i++) {
 		memset(self->bytes, i, LEN);
