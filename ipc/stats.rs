@@ -33,21 +33,24 @@ const COMMAND_NUMBERS: usize = 22;
 /// The same of returns.
 const RETURN_NUMBERS: usize = 23;
 
-/// A counter of each command and each return.
-#[derive(PartialEq, Eq)]
-struct Counters<T> {
-    commands: [T; COMMAND_NUMBERS],
-    returns: [T; RETURN_NUMBERS],
+/// All that are counted.
+const NUMBERS: usize = COMMAND_NUMBERS + RETURN_NUMBERS;
+
+/// A counter of each command, and then of each return.
+type Counters<T> = [T; NUMBERS];
+
+/// Where the counter of a command is.
+fn command_index(code: u32) -> Option<usize> {
+    // CAST: masked to 8 bits.
+    let number = (code & 0xff) as usize;
+    (number < COMMAND_NUMBERS).then_some(number)
 }
 
-impl<T> Counters<T> {
-    fn iter(&self) -> impl Iterator<Item = &T> {
-        Iterator::chain(self.commands.iter(), &self.returns)
-    }
-
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        Iterator::chain(self.commands.iter_mut(), &mut self.returns)
-    }
+/// Where the counter of a return is.
+fn return_index(code: u32) -> Option<usize> {
+    // CAST: masked to 8 bits.
+    let number = (code & 0xff) as usize;
+    (number < RETURN_NUMBERS).then_some(COMMAND_NUMBERS + number)
 }
 
 /// How often a thread has carried out each command, and been given each return: the lowest eight
@@ -59,17 +62,7 @@ pub(super) struct Counts(Counters<AtomicU8>);
 pub(super) struct ProcessCounts(SetOnce<KBox<Counters<Atomic<u32>>>>);
 
 /// What processes that are gone have counted.
-static PAST: Counters<Atomic<u64>> = Counters {
-    commands: [const { Atomic::new(0) }; COMMAND_NUMBERS],
-    returns: [const { Atomic::new(0) }; RETURN_NUMBERS],
-};
-
-/// Adds 1 to a counter that nobody else writes to. Says whether it has come round.
-fn count(counter: &AtomicU8) -> bool {
-    let (sum, is_round) = counter.load(Ordering::Relaxed).overflowing_add(1);
-    counter.store(sum, Ordering::Relaxed);
-    is_round
-}
+static PAST: Counters<Atomic<u64>> = [const { Atomic::new(0) }; NUMBERS];
 
 /// How often the counts of a process that counts meanwhile are read.
 const TRIES: usize = 8;
@@ -79,30 +72,30 @@ const ROUND: u32 = 1 << u8::BITS;
 
 impl Counts {
     pub(super) const fn new() -> Self {
-        Counts(Counters {
-            commands: [const { AtomicU8::new(0) }; COMMAND_NUMBERS],
-            returns: [const { AtomicU8::new(0) }; RETURN_NUMBERS],
-        })
+        Counts([const { AtomicU8::new(0) }; NUMBERS])
     }
 
     /// The thread whose counts these are, one of that process, carries out a command.
     pub(super) fn command(&self, code: u32, process: &Process) {
-        // CAST: masked to 8 bits.
-        let number = (code & 0xff) as usize;
-        if self.0.commands.get(number).is_some_and(count) {
-            process.counts.add(|counters| counters.commands.get(number));
-        }
+        self.add(command_index(code), process);
         trace::Command::trace(|| trace::Command { code });
     }
 
     /// Something is returned to the thread whose counts these are, one of that process.
     pub(super) fn returned(&self, code: u32, process: &Process) {
-        // CAST: masked to 8 bits.
-        let number = (code & 0xff) as usize;
-        if self.0.returns.get(number).is_some_and(count) {
-            process.counts.add(|counters| counters.returns.get(number));
-        }
+        self.add(return_index(code), process);
         trace::Return::trace(|| trace::Return { code });
+    }
+
+    fn add(&self, index: Option<usize>, process: &Process) {
+        let Some(counter) = index.and_then(|index| self.0.get(index)) else {
+            return;
+        };
+        let (sum, is_round) = counter.load(Ordering::Relaxed).overflowing_add(1);
+        counter.store(sum, Ordering::Relaxed);
+        if is_round {
+            process.counts.add_round(index);
+        }
     }
 }
 
@@ -117,20 +110,18 @@ impl ProcessCounts {
     /// May sleep. `ENOMEM`.
     pub(super) fn provide(&self) -> Result {
         if self.0.as_ref().is_none() {
-            let counters = Counters {
-                commands: [const { Atomic::new(0) }; COMMAND_NUMBERS],
-                returns: [const { Atomic::new(0) }; RETURN_NUMBERS],
-            };
+            let counters = KBox::new([const { Atomic::new(0) }; NUMBERS], GFP_KERNEL_ACCOUNT)?;
             // Another thread may have been faster.
-            self.0.populate(KBox::new(counters, GFP_KERNEL_ACCOUNT)?);
+            self.0.populate(counters);
         }
         Ok(())
     }
 
     /// A counter of a thread has come round.
     #[cold]
-    fn add(&self, which: impl FnOnce(&Counters<Atomic<u32>>) -> Option<&Atomic<u32>>) {
-        if let Some(counter) = self.0.as_ref().and_then(|counters| which(counters)) {
+    fn add_round(&self, index: Option<usize>) {
+        let counter = self.0.as_ref().zip(index);
+        if let Some(counter) = counter.and_then(|(counters, index)| counters.get(index)) {
             counter.add(ROUND, Relaxed);
         }
     }
@@ -138,17 +129,8 @@ impl ProcessCounts {
     /// All of them, as they are now.
     fn load(&self) -> Counters<u32> {
         match self.0.as_ref() {
-            Some(counters) => Counters {
-                commands: counters
-                    .commands
-                    .each_ref()
-                    .map(|count| count.load(Relaxed)),
-                returns: counters.returns.each_ref().map(|count| count.load(Relaxed)),
-            },
-            None => Counters {
-                commands: [0; COMMAND_NUMBERS],
-                returns: [0; RETURN_NUMBERS],
-            },
+            Some(counters) => counters.each_ref().map(|counter| counter.load(Relaxed)),
+            None => [0; NUMBERS],
         }
     }
 
@@ -157,8 +139,12 @@ impl ProcessCounts {
         let Some(counters) = self.0.as_ref() else {
             return;
         };
-        for (total, counter) in counters.iter().zip(counts.0.iter()) {
-            total.add(counter.load(Ordering::Relaxed).into(), Relaxed);
+        for (total, counter) in counters.iter().zip(&counts.0) {
+            // Most are 0, and adding to what others may add to takes time.
+            match counter.load(Ordering::Relaxed) {
+                0 => (),
+                count => total.add(count.into(), Relaxed),
+            }
         }
     }
 
@@ -168,7 +154,10 @@ impl ProcessCounts {
             return;
         };
         for (total, counter) in PAST.iter().zip(counters.iter()) {
-            total.add(counter.load(Relaxed).into(), Relaxed);
+            match counter.load(Relaxed) {
+                0 => (),
+                count => total.add(count.into(), Relaxed),
+            }
         }
     }
 }
@@ -179,10 +168,7 @@ pub(super) struct Totals(Counters<u64>);
 impl Totals {
     /// Of all processes, those that are gone included. May sleep.
     pub(super) fn of_module(registry: &Registry) -> Self {
-        let mut totals = Totals(Counters {
-            commands: PAST.commands.each_ref().map(|count| count.load(Relaxed)),
-            returns: PAST.returns.each_ref().map(|count| count.load(Relaxed)),
-        });
+        let mut totals = Totals(PAST.each_ref().map(|counter| counter.load(Relaxed)));
         let mut next = registry.first();
         while let Some(process) = next {
             totals.add_process(&process);
@@ -193,10 +179,7 @@ impl Totals {
 
     /// Of a process, its threads that are gone included.
     pub(super) fn of_process(process: &Process) -> Self {
-        let mut totals = Totals(Counters {
-            commands: [0; COMMAND_NUMBERS],
-            returns: [0; RETURN_NUMBERS],
-        });
+        let mut totals = Totals([0; NUMBERS]);
         totals.add_process(process);
         totals
     }
@@ -206,24 +189,24 @@ impl Totals {
     fn add_process(&mut self, process: &Process) {
         let mut passed_on = process.counts.load();
         for left in (0..TRIES).rev() {
-            let mut own = [0_u32; COMMAND_NUMBERS + RETURN_NUMBERS];
+            let mut own: Counters<u32> = [0; NUMBERS];
             let mut from = Some(0);
             while let Some(thread) = from.and_then(|from| process.thread_from(from)) {
-                for (sum, counter) in own.iter_mut().zip(thread.counts.0.iter()) {
+                for (sum, counter) in own.iter_mut().zip(&thread.counts.0) {
                     *sum = sum.wrapping_add(counter.load(Ordering::Relaxed).into());
                 }
                 from = thread.id.checked_add(1);
             }
             let before = core::mem::replace(&mut passed_on, process.counts.load());
             if left == 0 || before == passed_on {
-                self.add(before.iter());
-                self.add(own.iter());
+                self.add(&before);
+                self.add(&own);
                 return;
             }
         }
     }
 
-    fn add<'a>(&mut self, counters: impl Iterator<Item = &'a u32>) {
+    fn add(&mut self, counters: &Counters<u32>) {
         for (total, counter) in self.0.iter_mut().zip(counters) {
             *total = total.wrapping_add((*counter).into());
         }
