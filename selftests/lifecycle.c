@@ -366,7 +366,7 @@ TEST_F(lifecycle, bad_parameters)
 }
 
 /* Unloaded as soon as that is possible, when files, areas and threads are just being cleaned up. */
-TEST_F(lifecycle, unload_after_deaths)
+TEST_F_TIMEOUT(lifecycle, unload_after_deaths, 400)
 {
 	int round, i;
 
