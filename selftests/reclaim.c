@@ -579,7 +579,7 @@ TEST_F(reclaim, full_group)
 }
 
 /* Memory runs out at each page of a message in turn: it arrives whole or not at all. */
-TEST_F(reclaim, full_group_at_every_page)
+TEST_F_TIMEOUT(reclaim, full_group_at_every_page, 600)
 {
 	const char *receivers = make_group("receiver");
 	int pages, arrived = 0, refused = 0;
