@@ -39,18 +39,21 @@ const NUMBERS: usize = COMMAND_NUMBERS + RETURN_NUMBERS;
 /// A counter of each command, and then of each return.
 type Counters<T> = [T; NUMBERS];
 
+/// What a command or return is told apart by.
+fn number_of(code: u32) -> usize {
+    // CAST: masked to 8 bits.
+    (code & 0xff) as usize
+}
+
 /// Where the counter of a command is.
 fn command_index(code: u32) -> Option<usize> {
-    // CAST: masked to 8 bits.
-    let number = (code & 0xff) as usize;
-    (number < COMMAND_NUMBERS).then_some(number)
+    Some(number_of(code)).filter(|number| *number < COMMAND_NUMBERS)
 }
 
 /// Where the counter of a return is.
 fn return_index(code: u32) -> Option<usize> {
-    // CAST: masked to 8 bits.
-    let number = (code & 0xff) as usize;
-    (number < RETURN_NUMBERS).then_some(COMMAND_NUMBERS + number)
+    let number = Some(number_of(code)).filter(|number| *number < RETURN_NUMBERS)?;
+    Some(COMMAND_NUMBERS + number)
 }
 
 /// How often a thread has carried out each command, and been given each return: the lowest eight
@@ -403,6 +406,5 @@ const RETURNS: [&str; RETURN_NUMBERS] = [
 
 /// The name of a return.
 pub(super) fn return_name(code: u32) -> &'static str {
-    // CAST: masked to 8 bits.
-    RETURNS.get((code & 0xff) as usize).copied().unwrap_or("")
+    RETURNS.get(number_of(code)).copied().unwrap_or("")
 }
