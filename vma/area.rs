@@ -311,7 +311,7 @@ impl<B: Send + 'static> Area<B> {
                 continue;
             }
             if pending.is_none() {
-                let filled = KBox::new(Filled::default(), GFP_KERNEL);
+                let filled = KBox::new(Filled::default(), GFP_KERNEL_ACCOUNT);
                 pending = Some(filled.map_err(|_| AllocError::NoMemory)?);
             }
             let page = Backing::alloc(&self.backing, index, false)?;
