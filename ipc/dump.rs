@@ -52,6 +52,8 @@ enum Line {
     Thread(Pid),
     /// How many entries of the thread's call stack precede.
     Stack(Pid, usize),
+    /// What comes before its queue.
+    FirstWork(Pid),
     ThreadWork(Pid, InQueue),
     Node(u64),
     NodeWork(u64, InQueue),
@@ -163,6 +165,9 @@ impl List for Dump {
     }
 }
 
+/// What waits to be returned, of a thread or node.
+const PENDING: &str = "    pending";
+
 /// `" name"` if it is so.
 fn mark(is_so: bool, name: &'static str) -> &'static str {
     if is_so {
@@ -182,12 +187,13 @@ impl Process {
             }
             Line::Thread(from) => self.print_thread(from, out),
             Line::Stack(id, depth) => self.print_stack(id, depth, out),
+            Line::FirstWork(id) => Some(self.print_first_work(id, all, out)),
             Line::ThreadWork(id, at) => {
                 let queue = |inner: &process::Inner| {
                     let thread = inner.threads.get(&id)?;
                     Some(thread.queue(inner))
                 };
-                let next = self.print_work("    pending", at, queue, all, out);
+                let next = self.print_work(PENDING, at, queue, all, out);
                 Some(match next {
                     Some(at) => Line::ThreadWork(id, at),
                     None => Line::Thread(id.saturating_add(1)),
@@ -196,7 +202,7 @@ impl Process {
             Line::Node(from) => self.print_node(from, all, out),
             Line::NodeWork(ptr, at) => {
                 let queue = |inner: &process::Inner| inner.nodes.find(ptr)?.queue(inner);
-                let next = self.print_work("    pending", at, queue, all, out);
+                let next = self.print_work(PENDING, at, queue, all, out);
                 match next {
                     Some(at) => Some(Line::NodeWork(ptr, at)),
                     None => Some(Line::Node(ptr.checked_add(1)?)),
@@ -271,10 +277,9 @@ impl Process {
             return Some(Line::Thread(id.saturating_add(1)));
         };
         let entry = thread.stack_entry(&inner, depth);
-        let work = InQueue::new(&inner);
         drop(inner);
         let Some((sent, is_outgoing)) = entry else {
-            return Some(Line::ThreadWork(id, work));
+            return Some(Line::FirstWork(id));
         };
         let prefix = if is_outgoing {
             "    outgoing"
@@ -285,6 +290,27 @@ impl Process {
         sent.print(out);
         seq_print!(out, "\n");
         Some(Line::Stack(id, depth + 1))
+    }
+
+    /// What of a thread's work is in no queue.
+    fn print_first_work(&self, id: Pid, all: bool, out: &SeqFile) -> Line {
+        let inner = self.inner.lock();
+        let Some(thread) = inner.threads.get(&id) else {
+            drop(inner);
+            return Line::Thread(id.saturating_add(1));
+        };
+        let (has_completion, message) = thread.first_work(&inner);
+        let work = InQueue::new(&inner);
+        drop(inner);
+        if has_completion && all {
+            seq_print!(out, "{} completion\n", PENDING);
+        }
+        if let Some(sent) = message {
+            seq_print!(out, "{} ", PENDING);
+            sent.print(out);
+            seq_print!(out, "\n");
+        }
+        Line::ThreadWork(id, work)
     }
 
     /// An item of a queue. `None` if there are no more.

@@ -21,7 +21,7 @@ use super::{
     process::{self, Process},
     stats::{Counts, ThreadCount},
     transaction::{self, Transaction},
-    work::{Entry, Work},
+    work::{Entry, Queues, Sent as Outcome, Work},
 };
 use crate::{
     alloc::queue::{Position, Queue, Ticket},
@@ -68,20 +68,44 @@ impl ExtendedError {
     }
 }
 
+/// A thread's own work, in the order in which it is returned. Most threads never have more than what
+/// takes up no place in a queue.
+struct Todo {
+    /// What became of the thread's own message, if there was no other work then.
+    complete: Option<Outcome>,
+    /// A message, if there was no other work then but that. It has a place, for when it is given to
+    /// another thread.
+    message: Option<(Arc<Transaction>, Ticket)>,
+    /// Everything else.
+    queue: Queue,
+}
+
+impl Todo {
+    /// Whether there is nothing in it but, at the most, `complete`.
+    fn is_settled(&self, queues: &Queues) -> bool {
+        self.message.is_none() && queues.is_empty(self.queue)
+    }
+
+    fn is_empty(&self, queues: &Queues) -> bool {
+        self.complete.is_none() && self.is_settled(queues)
+    }
+}
+
 /// The state of a thread, guarded by its process's `inner` lock.
 pub(super) struct State {
     pub(super) looper: Looper,
     /// Something in `todo` is to be returned at once. What else is there waits for it: the
     /// `BR_TRANSACTION_COMPLETE` of a call comes with the reply.
     is_urgent: bool,
-    /// The thread's own work.
-    todo: Queue,
+    todo: Todo,
     /// Top of the call stack: calls that the thread handles, and calls whose reply it waits for.
     pub(super) stack: Option<Arc<Transaction>>,
-    return_entry: Entry,
+    /// The place of [`Work::ReturnError`], unless that is queued.
+    return_ticket: Option<Ticket>,
     /// Code to return for a call that failed after it was sent.
     reply_error: Option<NonZero<u32>>,
-    reply_entry: Entry,
+    /// The place of [`Work::ReplyError`], unless that is queued.
+    reply_ticket: Option<Ticket>,
     /// Place in the list of the process's waiting threads.
     waiting: Entry,
     pub(super) error: ExtendedError,
@@ -143,17 +167,21 @@ impl Thread {
         let mut inner = process.lock_with_entries(ENTRIES + others)?;
         inner.make_queues()?;
         let queues = &mut inner.queues;
-        let Some(todo) = queues.new_queue() else {
+        let Some(queue) = queues.new_queue() else {
             return Err(ENOMEM);
         };
         let state = State {
             looper: Looper::default(),
             is_urgent: false,
-            todo,
+            todo: Todo {
+                complete: None,
+                message: None,
+                queue,
+            },
             stack: None,
-            return_entry: Entry::reserve(queues),
+            return_ticket: queues.reserve(),
             reply_error: None,
-            reply_entry: Entry::reserve(queues),
+            reply_ticket: queues.reserve(),
             waiting: Entry::reserve(queues),
             error: ExtendedError::none(0),
         };
@@ -187,11 +215,6 @@ impl Thread {
             return_error: self.return_error(),
             reply_error: state.reply_error.map(NonZero::get),
         }
-    }
-
-    /// The thread's own queue.
-    pub(super) fn queue(&self, inner: &process::Inner) -> Queue {
-        self.state.access(inner).todo
     }
 
     /// What is `depth` entries below the top of the call stack, and whether the thread sent it.
@@ -244,7 +267,7 @@ impl Thread {
     /// Whether the thread may take work of its process: it handles no call and has no work itself.
     pub(super) fn is_available(&self, inner: &process::Inner) -> bool {
         let state = self.state.access(inner);
-        state.stack.is_none() && inner.queues.is_empty(state.todo)
+        state.stack.is_none() && state.todo.is_empty(&inner.queues)
     }
 
     /// Whether the thread handles a call, or waits for a reply.
@@ -258,65 +281,131 @@ impl Thread {
         stack.as_ref().is_some_and(|top| top.is_from(self))
     }
 
-    /// The thread's own queue.
-    pub(super) fn todo(&self, inner: &process::Inner) -> Queue {
-        self.state.access(inner).todo
+    /// The queue of the thread's own work. There may be more: see [`Thread::first_work`].
+    pub(super) fn queue(&self, inner: &process::Inner) -> Queue {
+        self.state.access(inner).todo.queue
     }
 
-    /// Whether there is anything in the thread's own queue.
+    /// What comes before the work in the thread's queue: a completion, and a message.
+    pub(super) fn first_work(&self, inner: &process::Inner) -> (bool, Option<Sent>) {
+        let todo = &self.state.access(inner).todo;
+        let message = todo.message.as_ref().map(|(message, _)| message.look());
+        (todo.complete.is_some(), message)
+    }
+
+    /// Takes the message that is not in the thread's queue.
+    pub(super) fn take_first_message(
+        &self,
+        inner: &mut process::Inner,
+    ) -> Option<Arc<Transaction>> {
+        let (message, ticket) = self.state.access_mut(inner).todo.message.take()?;
+        inner.queues.release(ticket);
+        Some(message)
+    }
+
+    /// Whether the thread has work of its own.
     pub(super) fn has_own_work(&self, inner: &process::Inner) -> bool {
-        !inner.queues.is_empty(self.state.access(inner).todo)
+        !self.state.access(inner).todo.is_empty(&inner.queues)
     }
 
     /// Whether a read would return; with `for_process` also because of the process's work.
     pub(super) fn has_work(&self, inner: &process::Inner, for_process: bool) -> bool {
         let state = self.state.access(inner);
-        (state.is_urgent && !inner.queues.is_empty(state.todo))
+        (state.is_urgent && !state.todo.is_empty(&inner.queues))
             || self.need_return.load(Relaxed)
             || (for_process && !inner.queues.is_empty(inner.todo))
     }
 
     /// Whether the next thing that the thread has to take is a call or a reply.
     pub(super) fn has_transaction_next(&self, inner: &process::Inner) -> bool {
-        matches!(
-            inner.queues.front(self.state.access(inner).todo),
-            Some(Work::Transaction(_))
-        )
+        let todo = &self.state.access(inner).todo;
+        todo.complete.is_none()
+            && (todo.message.is_some()
+                || matches!(inner.queues.front(todo.queue), Some(Work::Transaction(_))))
     }
 
-    /// Gives the thread work that is to be returned at once.
+    /// The thread is to be told of its own message, at once.
     ///
-    /// A place must have been made sure of with [`Process::lock_with_entries`]; without one the work
-    /// comes back.
-    pub(super) fn push(&self, inner: &mut process::Inner, work: Work) -> Result<Position, Work> {
-        let todo = self.state.access(inner).todo;
-        let position = inner.queues.push_back(todo, work)?;
-        self.set_urgent(inner);
-        Ok(position)
-    }
-
-    /// Like [`Thread::push`], for work that waits for something that is to be returned at once.
-    pub(super) fn push_deferred(
+    /// A place must have been made sure of with [`Process::lock_with_entries`]. What comes back is for
+    /// [`Thread::take_back`].
+    pub(super) fn push_complete(
         &self,
         inner: &mut process::Inner,
-        work: Work,
-    ) -> Result<Position, Work> {
-        let todo = self.state.access(inner).todo;
-        inner.queues.push_back(todo, work)
+        outcome: Outcome,
+    ) -> Option<Position> {
+        let position = self.push_deferred_complete(inner, outcome);
+        self.set_urgent(inner);
+        position
     }
 
-    /// Like [`Thread::push_deferred`], with a place that was reserved.
+    /// Like [`Thread::push_complete`], but it waits for something that is to be returned at once.
+    pub(super) fn push_deferred_complete(
+        &self,
+        inner: &mut process::Inner,
+        outcome: Outcome,
+    ) -> Option<Position> {
+        let todo = &self.state.access(inner).todo;
+        if todo.is_empty(&inner.queues) {
+            self.state.access_mut(inner).todo.complete = Some(outcome);
+            return None;
+        }
+        let queue = todo.queue;
+        inner.queues.push_back(queue, Work::Complete(outcome)).ok()
+    }
+
+    /// The thread is not to be told of its message after all, about which nothing has been returned.
+    pub(super) fn take_back(&self, inner: &mut process::Inner, complete: Option<Position>) {
+        match complete {
+            // A completion carries no reference.
+            Some(position) => drop(inner.queues.remove(position)),
+            None => self.state.access_mut(inner).todo.complete = None,
+        }
+    }
+
+    /// The thread is to be told at once that it was something else that became of its message.
+    pub(super) fn change_complete(
+        &self,
+        inner: &mut process::Inner,
+        complete: Option<Position>,
+        outcome: Outcome,
+    ) {
+        if complete.is_none() {
+            self.state.access_mut(inner).todo.complete = Some(outcome);
+        } else {
+            // There is the place that this leaves.
+            self.take_back(inner, complete);
+            self.push_complete(inner, outcome);
+        }
+    }
+
+    /// Gives the thread a message.
+    pub(super) fn push_message(
+        &self,
+        inner: &mut process::Inner,
+        message: Arc<Transaction>,
+        ticket: Ticket,
+    ) {
+        if self.state.access(inner).todo.is_settled(&inner.queues) {
+            // Nothing was there that could be dropped.
+            self.state.access_mut(inner).todo.message = Some((message, ticket));
+            self.set_urgent(inner);
+        } else {
+            self.push_with(inner, Work::Transaction(message), ticket);
+        }
+    }
+
+    /// Gives the thread work that waits for something that is to be returned at once.
     pub(super) fn push_deferred_with(
         &self,
         inner: &mut process::Inner,
         work: Work,
         ticket: Ticket,
     ) -> Position {
-        let todo = self.state.access(inner).todo;
-        inner.queues.push_back_with(todo, work, ticket)
+        let queue = self.queue(inner);
+        inner.queues.push_back_with(queue, work, ticket)
     }
 
-    /// Like [`Thread::push`], with a place that was reserved.
+    /// Gives the thread work that is to be returned at once.
     pub(super) fn push_with(
         &self,
         inner: &mut process::Inner,
@@ -346,22 +435,25 @@ impl Thread {
 
     /// Takes the next piece of the thread's own work.
     pub(super) fn pop(&self, inner: &mut process::Inner) -> Option<Work> {
-        let todo = self.state.access(inner).todo;
-        let work = inner.queues.pop_front(todo)?;
-        if inner.queues.is_empty(todo) {
-            self.state.access_mut(inner).is_urgent = false;
-        }
+        let todo = &mut self.state.access_mut(inner).todo;
+        let queue = todo.queue;
+        let work = if let Some(outcome) = todo.complete.take() {
+            Work::Complete(outcome)
+        } else if let Some(message) = self.take_first_message(inner) {
+            Work::Transaction(message)
+        } else {
+            inner.queues.pop_front(queue)?
+        };
+        let is_urgent = self.has_own_work(inner);
+        self.state.access_mut(inner).is_urgent &= is_urgent;
         Some(work)
     }
 
     /// Queues `code` as the answer to a command of the thread's that failed.
     pub(super) fn set_return_error(&self, inner: &mut process::Inner, code: u32) {
         self.return_error.store(code, Relaxed);
-        let state = self.state.access_mut(inner);
-        let todo = state.todo;
-        if let Entry::Reserved(ticket) = core::mem::replace(&mut state.return_entry, Entry::Gone) {
-            let position = inner.queues.push_back_with(todo, Work::ReturnError, ticket);
-            self.state.access_mut(inner).return_entry = Entry::Queued(position);
+        if let Some(ticket) = self.state.access_mut(inner).return_ticket.take() {
+            self.push_deferred_with(inner, Work::ReturnError, ticket);
         }
         self.set_urgent(inner);
     }
@@ -377,8 +469,8 @@ impl Thread {
 
     /// Takes the code of the [`Work::ReturnError`] just popped.
     pub(super) fn take_return_error(&self, inner: &mut process::Inner) -> Option<u32> {
-        let entry = Entry::reserve(&mut inner.queues);
-        self.state.access_mut(inner).return_entry = entry;
+        let ticket = inner.queues.reserve();
+        self.state.access_mut(inner).return_ticket = ticket;
         let code = self.return_error();
         self.return_error.store(0, Relaxed);
         code
@@ -388,23 +480,21 @@ impl Thread {
     /// further errors are lost, as each call waits for its answer.
     pub(super) fn set_reply_error(&self, inner: &mut process::Inner, code: u32) {
         let state = self.state.access_mut(inner);
-        let todo = state.todo;
         if state.reply_error.is_some() {
             return;
         }
         state.reply_error = NonZero::new(code);
-        if let Entry::Reserved(ticket) = core::mem::replace(&mut state.reply_entry, Entry::Gone) {
-            let position = inner.queues.push_back_with(todo, Work::ReplyError, ticket);
-            self.state.access_mut(inner).reply_entry = Entry::Queued(position);
+        if let Some(ticket) = state.reply_ticket.take() {
+            self.push_deferred_with(inner, Work::ReplyError, ticket);
         }
         self.set_urgent(inner);
     }
 
     /// Takes the code of the [`Work::ReplyError`] just popped.
     pub(super) fn take_reply_error(&self, inner: &mut process::Inner) -> Option<u32> {
-        let entry = Entry::reserve(&mut inner.queues);
+        let ticket = inner.queues.reserve();
         let state = self.state.access_mut(inner);
-        state.reply_entry = entry;
+        state.reply_ticket = ticket;
         state.reply_error.take().map(NonZero::get)
     }
 
@@ -503,16 +593,15 @@ impl Thread {
             inner = self.process.inner.lock();
         }
         let state = self.state.access_mut(&mut inner);
-        let todo = state.todo;
-        let entries = [
-            core::mem::replace(&mut state.return_entry, Entry::Gone),
-            core::mem::replace(&mut state.reply_entry, Entry::Gone),
-            core::mem::replace(&mut state.waiting, Entry::Gone),
+        let queue = state.todo.queue;
+        let tickets = [
+            state.waiting.take_reserved(),
+            state.return_ticket.take(),
+            state.reply_ticket.take(),
         ];
-        for entry in entries {
-            // Errors carry no references.
-            drop(entry.cancel(&mut inner.queues));
+        for ticket in tickets.into_iter().flatten() {
+            inner.queues.release(ticket);
         }
-        inner.queues.free_queue(todo);
+        inner.queues.free_queue(queue);
     }
 }

@@ -402,7 +402,7 @@ impl Thread {
     ) -> Result<(), Failure> {
         let mut inner = self.process.lock_with_entries(1)?;
         let (complete, below) = if transaction.is_call() {
-            let complete = self.push_deferred(&mut inner, Work::Complete(Sent::Plainly));
+            let complete = self.push_deferred_complete(&mut inner, Sent::Plainly);
             let stack = &mut self.state.access_mut(&mut inner).stack;
             (complete, stack.replace(transaction.clone()))
         } else {
@@ -411,7 +411,7 @@ impl Thread {
             } else {
                 Sent::Plainly
             };
-            (self.push(&mut inner, Work::Complete(sent)), None)
+            (self.push_complete(&mut inner, sent), None)
         };
         drop(inner);
         // What was on top is what the transaction calls `from_parent`.
@@ -427,11 +427,9 @@ impl Thread {
                 if let Some(Work::Transaction(outdated)) = outdated {
                     transaction::cancel(outdated, br::DEAD_REPLY);
                 }
-                if let (true, Ok(complete)) = (is_frozen, complete) {
+                if is_frozen {
                     let mut inner = self.process.inner.lock();
-                    // Neither carries a reference, and the place just left is there.
-                    drop(inner.queues.remove(complete));
-                    drop(self.push(&mut inner, Work::Complete(Sent::ToFrozen)));
+                    self.change_complete(&mut inner, complete, Sent::ToFrozen);
                 }
                 return Ok(());
             }
@@ -439,11 +437,8 @@ impl Thread {
         };
         let mut inner = self.process.inner.lock();
         let popped = transaction::pop_call(self, &mut inner, &transaction);
-        let complete = complete
-            .ok()
-            .and_then(|position| inner.queues.remove(position));
+        self.take_back(&mut inner, complete);
         drop(inner);
-        drop(complete);
         drop(popped);
         transaction::recycle(transaction);
         Err(failure)
@@ -538,7 +533,7 @@ impl Thread {
             let mut inner = self.process.lock_with_entries(1)?;
             // Now: who has got the reply finds that the call is done with.
             call.count_out(&mut inner);
-            self.push(&mut inner, Work::Complete(Sent::Plainly))
+            self.push_complete(&mut inner, Sent::Plainly)
         };
         let (failure, reply) = match enqueue_reply(call, from, reply, parcel) {
             Ok(()) => {
@@ -547,12 +542,7 @@ impl Thread {
             }
             Err(failure) => failure,
         };
-        let mut inner = self.process.inner.lock();
-        let complete = complete
-            .ok()
-            .and_then(|position| inner.queues.remove(position));
-        drop(inner);
-        drop(complete);
+        self.take_back(&mut self.process.inner.lock(), complete);
         transaction::recycle(reply);
         Err(failure)
     }
@@ -585,7 +575,7 @@ fn enqueue_reply(
     }
     reply.note_queued(from.id);
     reply.attach(&mut inner, parcel);
-    from.push_with(&mut inner, Work::Transaction(reply), ticket);
+    from.push_message(&mut inner, reply, ticket);
     let popped = transaction::pop_call(from, &mut inner, call);
     drop(inner);
     drop(popped);
@@ -643,17 +633,16 @@ fn enqueue(node: &Node, transaction: Arc<Transaction>, parcel: Parcel) -> Result
             }
             let thread = caller_in(&transaction, &inner).or_else(|| inner.pop_waiting());
             transaction.note_queued(thread.as_ref().map_or(0, |thread| thread.id));
-            let work = Work::Transaction(transaction);
             match thread {
                 Some(thread) => {
-                    thread.push_with(&mut inner, work, ticket);
+                    thread.push_message(&mut inner, transaction, ticket);
                     Wake::Thread {
                         thread,
                         sync: is_call,
                     }
                 }
                 None => {
-                    let todo = inner.todo;
+                    let (todo, work) = (inner.todo, Work::Transaction(transaction));
                     inner.queues.push_back_with(todo, work, ticket);
                     inner.wake_for_todo(is_call)
                 }
