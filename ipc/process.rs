@@ -110,7 +110,9 @@ pub(super) struct Inner {
     pub(super) todo: Queue,
     /// Deaths and freezes that were told of and not acknowledged yet.
     pub(super) delivered: Queue,
-    /// Threads that wait for such work, the latest first.
+    /// The thread that waits for such work and was the last to begin.
+    pub(super) last_waiting: Option<Arc<Thread>>,
+    /// The others, the latest first.
     pub(super) waiting: Queue,
     pub(super) blanks: Blanks,
     /// Messages to the process that are not done with: calls until they are answered, others until
@@ -159,6 +161,9 @@ impl Inner {
 
     /// Takes the thread that has waited least.
     pub(super) fn pop_waiting(&mut self) -> Option<Arc<Thread>> {
+        if let Some(thread) = self.last_waiting.take() {
+            return Some(thread);
+        }
         match self.queues.pop_front(self.waiting)? {
             Work::Waiting(thread) => {
                 thread.was_taken_off(self);
@@ -248,7 +253,8 @@ impl Inner {
             max: self.max_threads,
             requested: self.requested_threads,
             started: self.started_threads,
-            ready: self.queues.iter(self.waiting).take(MAX_COUNTED).count(),
+            ready: usize::from(self.last_waiting.is_some())
+                + self.queues.iter(self.waiting).take(MAX_COUNTED).count(),
         }
     }
 
@@ -261,6 +267,7 @@ impl Inner {
     /// Whether userspace is to be asked for another thread. If so, it is counted as asked for.
     pub(super) fn request_thread(&mut self) -> bool {
         let wanted = self.requested_threads == 0
+            && self.last_waiting.is_none()
             && self.queues.is_empty(self.waiting)
             && self.started_threads < self.max_threads;
         if wanted {
@@ -314,6 +321,7 @@ impl Process {
             queues: Queues::new(),
             todo: Queue::NOWHERE,
             delivered: Queue::NOWHERE,
+            last_waiting: None,
             waiting: Queue::NOWHERE,
             blanks: Blanks::default(),
             outstanding: 0,

@@ -106,7 +106,7 @@ pub(super) struct State {
     reply_error: Option<NonZero<u32>>,
     /// The place of [`Work::ReplyError`], unless that is queued.
     reply_ticket: Option<Ticket>,
-    /// Place in the list of the process's waiting threads.
+    /// Place in the queue of the process's waiting threads.
     waiting: Entry,
     pub(super) error: ExtendedError,
 }
@@ -209,7 +209,7 @@ impl Thread {
         let state = self.state.access(inner);
         Seen {
             looper: state.looper,
-            is_waiting: matches!(state.waiting, Entry::Queued(_)),
+            is_waiting: matches!(state.waiting, Entry::Queued(_)) || self.is_last_waiting(inner),
             is_polled: self.is_polled(),
             need_return: self.need_return.load(Relaxed),
             return_error: self.return_error(),
@@ -498,9 +498,21 @@ impl Thread {
         state.reply_error.take().map(NonZero::get)
     }
 
-    /// Enters the thread at the head of the list of waiting ones: the one that slept least is woken
-    /// first.
+    /// Whether the thread was the last to begin to wait.
+    fn is_last_waiting(&self, inner: &process::Inner) -> bool {
+        matches!(&inner.last_waiting, Some(thread) if core::ptr::eq(&**thread, self))
+    }
+
+    /// Makes the thread the first of the waiting ones: the one that slept least is woken first.
     pub(super) fn start_waiting(self: &Arc<Self>, inner: &mut process::Inner) {
+        if let Some(thread) = inner.last_waiting.replace(self.clone()) {
+            thread.wait_in_queue(inner);
+        }
+    }
+
+    /// Another thread is the last to have begun to wait.
+    #[cold]
+    fn wait_in_queue(self: &Arc<Self>, inner: &mut process::Inner) {
         let waiting = inner.waiting;
         let state = self.state.access_mut(inner);
         if let Entry::Reserved(ticket) = core::mem::replace(&mut state.waiting, Entry::Gone) {
@@ -513,16 +525,19 @@ impl Thread {
         }
     }
 
-    /// Takes the thread off the list, if it still is there.
+    /// Takes the thread off the waiting ones, if it still is one.
     pub(super) fn stop_waiting(&self, inner: &mut process::Inner) {
-        if let Entry::Queued(position) = self.state.access(inner).waiting {
+        if self.is_last_waiting(inner) {
+            // Not the last reference to the thread: the caller has one.
+            inner.last_waiting = None;
+        } else if let Entry::Queued(position) = self.state.access(inner).waiting {
             // Not the last reference to the thread: the caller has one.
             drop(inner.queues.remove(position));
             self.was_taken_off(inner);
         }
     }
 
-    /// The thread has been taken off the list of waiting ones.
+    /// The thread has been taken off the queue of waiting ones.
     pub(super) fn was_taken_off(&self, inner: &mut process::Inner) {
         let entry = Entry::reserve(&mut inner.queues);
         self.state.access_mut(inner).waiting = entry;
