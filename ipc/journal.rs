@@ -24,6 +24,7 @@ use kernel::{
 use super::{
     task,
     transaction::{Failure, Message, Name},
+    Process,
 };
 use crate::{
     uapi::flags,
@@ -81,11 +82,11 @@ pub(crate) struct Sent {
 impl Sent {
     /// What there is to be seen of a message that is queued to the thread `to_tid`, or to no one.
     #[inline(always)]
-    pub(super) fn new(message: &Message, to_tid: Pid) -> Self {
+    pub(super) fn new(message: &Message, to: &Process, to_tid: Pid) -> Self {
         Sent {
             name: message.name,
-            context: message.to.context.number,
-            to_tgid: message.to.tgid,
+            context: to.context.number,
+            to_tgid: to.tgid,
             to_tid,
             node: message.target.map_or(0, |target| target.node),
             code: message.code,
@@ -300,10 +301,10 @@ impl Journal {
     /// A message is being queued, to the thread `to_tid` or, with 0, to no one yet. Called with the
     /// receiver locked.
     #[inline(always)]
-    pub(super) fn sent(&self, message: &Message, to_tid: Pid) {
+    pub(super) fn sent(&self, message: &Message, to: &Process, to_tid: Pid) {
         // CAST: `usize` is 64 bits wide; see the crate root.
         if let Some(ring) = self.rings.get(CpuId::current().as_u32() as usize) {
-            ring.push(&Sent::new(message, to_tid));
+            ring.push(&Sent::new(message, to, to_tid));
         }
     }
 

@@ -358,7 +358,7 @@ impl Thread {
             _hold: parcel.hold.take(),
             objects: parcel.objects.take(),
         });
-        transaction::recycle(transaction);
+        transaction::recycle_in(transaction, &self.process);
         Ok(true)
     }
 

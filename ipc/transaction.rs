@@ -138,8 +138,6 @@ pub(super) struct Message {
     pub(super) from_parent: Option<Arc<Transaction>>,
     /// How many calls this one is nested in.
     pub(super) depth: u32,
-    /// The process that the message is for. It owns the record.
-    pub(super) to: Arc<Process>,
     /// `None` in replies.
     pub(super) target: Option<Target>,
     /// The thread group that sent it, in the initial pid namespace.
@@ -179,6 +177,8 @@ struct State {
 
 /// A message.
 pub(crate) struct Transaction {
+    /// The process that the message is for. It owns the record.
+    to: Arc<Process>,
     message: Message,
     state: LockedBy<State, process::Inner>,
 }
@@ -200,14 +200,14 @@ impl Spare {
 impl Drop for Spare {
     fn drop(&mut self) {
         if let Some(blank) = self.0.take() {
-            give_back(blank);
+            let to = blank.to.clone();
+            give_back(blank, &to);
         }
     }
 }
 
-/// Gives a blank record back to its process.
-fn give_back(blank: Blank) {
-    let to = blank.message.to.clone();
+/// Gives a blank record back to the process `to` that it is of.
+fn give_back(blank: Blank, to: &Process) {
     let mut inner = to.inner.lock();
     blank.count_out(&mut inner);
     let surplus = inner.keep_blank(blank);
@@ -216,22 +216,31 @@ fn give_back(blank: Blank) {
 }
 
 impl Transaction {
-    /// Makes a record for a message, out of a blank one of the receiving process if there is one.
+    /// Makes a record for a message to the process that `spare` was taken from.
     ///
     /// May sleep. `ENOMEM`.
-    pub(super) fn new(mut spare: Spare, message: Message) -> Result<Arc<Self>, AllocError> {
+    pub(super) fn new(
+        mut spare: Spare,
+        to: &Arc<Process>,
+        message: Message,
+    ) -> Result<Arc<Self>, AllocError> {
         if let Some(mut blank) = spare.0.take() {
             blank.message = message;
             return Ok(blank.into());
         }
-        let to = message.to.clone();
         Arc::new(
             Transaction {
+                to: to.clone(),
                 message,
                 state: LockedBy::new(&to.inner, State::default()),
             },
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// The process that the message is for.
+    pub(super) fn to(&self) -> &Process {
+        &self.to
     }
 
     pub(super) fn message(&self) -> &Message {
@@ -250,7 +259,7 @@ impl Transaction {
 
     /// What there is to be seen of the message.
     pub(super) fn look(&self) -> Sent {
-        Sent::new(&self.message, 0)
+        Sent::new(&self.message, &self.to, 0)
     }
 
     /// Whether `thread` sent the call. On the stack of a thread, all other calls are for it.
@@ -261,7 +270,8 @@ impl Transaction {
     /// Notes that the message is being queued, to the thread `to_tid` or, with 0, to no one yet. Called
     /// with the receiver locked.
     pub(super) fn note_queued(&self, to_tid: Pid) {
-        self.message.to.context.journal.sent(&self.message, to_tid);
+        let journal = &self.to.context.journal;
+        journal.sent(&self.message, &self.to, to_tid);
         trace::Transaction::trace(|| self.queued(to_tid));
     }
 
@@ -273,7 +283,7 @@ impl Transaction {
         trace::Transaction {
             from_tgid: message.name.tgid,
             id: message.name.id,
-            to_tgid: message.to.tgid,
+            to_tgid: self.to.tgid,
             to_tid,
             node: message.target.map_or(0, |target| target.node),
             reply: self.is_reply(),
@@ -297,7 +307,7 @@ impl Transaction {
         if core::mem::take(&mut self.state.access_mut(to).is_outstanding) {
             to.outstanding -= 1;
             if to.outstanding == 0 && to.frozen.is_frozen {
-                self.message.to.drained.notify_all();
+                self.to.drained.notify_all();
             }
         }
     }
@@ -363,7 +373,7 @@ impl Transaction {
         if self.is_from(thread) {
             self.message.from_parent.clone()
         } else {
-            let mut inner = self.message.to.inner.lock();
+            let mut inner = self.to.inner.lock();
             self.count_out(&mut inner);
             self.take_stacked(&mut inner).0
         }
@@ -385,13 +395,19 @@ impl Drop for Transaction {
 ///
 /// No lock may be held.
 pub(super) fn recycle(transaction: Arc<Transaction>) {
+    let to = transaction.to.clone();
+    recycle_in(transaction, &to);
+}
+
+/// Like [`recycle`], where the process that the message is for is at hand.
+pub(super) fn recycle_in(transaction: Arc<Transaction>, to: &Process) {
     let Some(unique) = Arc::into_unique_or_drop(transaction) else {
         return;
     };
     let mut blank = Pin::into_inner(unique);
     let from = blank.message.from.take();
     let from_parent = blank.message.from_parent.take();
-    give_back(blank);
+    give_back(blank, to);
     drop(from);
     drop(from_parent);
 }
@@ -448,7 +464,7 @@ pub(super) fn pop_call(
 ///
 /// No lock may be held.
 pub(super) fn cancel(transaction: Arc<Transaction>, code: u32) {
-    let parcel = transaction.detach(&mut transaction.message.to.inner.lock());
+    let parcel = transaction.detach(&mut transaction.to.inner.lock());
     drop(parcel);
     give_up(transaction, code);
 }

@@ -370,7 +370,6 @@ impl Thread {
             from: (!is_one_way).then(|| self.clone()),
             from_parent,
             depth,
-            to: owner.clone(),
             target: Some(Target {
                 ptr: node.ptr,
                 cookie: node.cookie,
@@ -386,7 +385,7 @@ impl Thread {
             offsets_size: data.offsets_size,
             security_context,
         };
-        let transaction = Transaction::new(spare, message)?;
+        let transaction = Transaction::new(spare, owner, message)?;
         parcel.hold = Some(hold);
         self.post_call(&node, transaction, parcel)
     }
@@ -463,7 +462,7 @@ impl Thread {
         task::set_nice(saved_nice);
 
         let Err(failure) = self.try_send_reply(&call, data, id) else {
-            transaction::recycle(call);
+            transaction::recycle_in(call, &self.process);
             return false;
         };
         let to = call.message().from.as_ref();
@@ -516,7 +515,6 @@ impl Thread {
             from: None,
             from_parent: None,
             depth: 0,
-            to: from.process.clone(),
             target: None,
             sender: kernel::current!().tgid(),
             sender_euid: Kuid::current_euid(),
@@ -527,7 +525,7 @@ impl Thread {
             offsets_size: data.offsets_size,
             security_context: None,
         };
-        let reply = Transaction::new(spare, message)?;
+        let reply = Transaction::new(spare, &from.process, message)?;
 
         let complete = {
             let mut inner = self.process.lock_with_entries(1)?;
@@ -674,7 +672,7 @@ fn caller_in(transaction: &Transaction, _to: &process::Inner) -> Option<Arc<Thre
     let mut next = message.from_parent.as_ref();
     while let Some(call) = next {
         if let Some(from) = &call.message().from {
-            if Arc::ptr_eq(&from.process, &message.to) && !from.is_dead() {
+            if core::ptr::eq(&*from.process, transaction.to()) && !from.is_dead() {
                 return Some(from.clone());
             }
         }
