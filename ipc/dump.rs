@@ -95,7 +95,7 @@ impl Dump {
             what,
             tgid,
         };
-        Ok(Arc::new(dump, GFP_KERNEL)?)
+        Ok(Arc::new(dump, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// `state`. May sleep. `ENOMEM`.

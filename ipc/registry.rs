@@ -91,7 +91,8 @@ impl Registry {
         if Self::count_one_more(&mut self.dumps.lock(), tgid) {
             return Ok(());
         }
-        // Before the lock that all who open and close need: this may have to wait for memory.
+        // Before the lock that all who open and close need: this may have to wait for memory. (So may
+        // what the kernel makes of it below. Who opens has the misc core's mutex anyway.)
         let room = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
         let name = CString::try_from_fmt(fmt!("{tgid}"))?;
         let dump = Dump::process(self, tgid)?;

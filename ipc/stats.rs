@@ -188,7 +188,8 @@ impl Totals {
     }
 
     /// What a thread passes on to the process while they are read would be missing, or counted
-    /// twice. So that is looked for, and then they are read again, as long as that has a point.
+    /// twice. So that is looked for, and then they are read again, as long as that has a point. (A
+    /// thread that is between the two steps of passing on is seen 256 short.)
     fn add_process(&mut self, process: &Process) {
         let mut passed_on = process.counts.load();
         for left in (0..TRIES).rev() {

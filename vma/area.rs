@@ -279,7 +279,7 @@ impl<B: Send + 'static> Area<B> {
             match self.populate(table, &handle) {
                 Ok(pending) => pending,
                 Err(error) => {
-                    self.give_back(handle);
+                    self.release(table, handle);
                     return Err(error);
                 }
             }

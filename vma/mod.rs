@@ -22,10 +22,10 @@
 //!   is still to be written by the one sender whose buffer it is part of.
 //! - *idle*: kept for the next message, and on the shrinker's list.
 //!
-//! Only the holder of the area's lock makes pages in use or idle, and only the holder of
-//! `Backing::install` puts pages in or takes pages away by the shrinker. An entry of the table changes
-//! atomically, as these two do not exclude each other: whichever is first to change the entry of an
-//! idle page has it.
+//! Pages become in use or idle with the area locked, but for those that nobody else's buffer covers.
+//! Only the holder of `Backing::install` puts pages in or takes pages away by the shrinker. An entry
+//! of the table changes atomically, as these do not exclude each other: whichever is first to change
+//! the entry of an idle page has it.
 //!
 //! # Lock order
 //!
