@@ -58,7 +58,8 @@ impl Blanks {
     }
 }
 
-/// How many waiting threads are counted at the most, as it is done with the process locked.
+/// How many waiting threads in the queue are counted at the most, as it is done with the process
+/// locked.
 const MAX_COUNTED: usize = 1000;
 
 /// The state of a thread pool.
@@ -790,7 +791,7 @@ impl Process {
         }
     }
 
-    /// Throws away the messages in the queue of `thread`, or in the process's.
+    /// Throws away the messages among the work of `thread`, or in the process's queue.
     fn cancel_messages(&self, thread: Option<&Thread>) {
         // Where the search goes on, so that nothing is looked at again and again.
         let mut after = None;

@@ -350,6 +350,7 @@ impl Thread {
             return None;
         }
         let queue = todo.queue;
+        // Does not fail: there is a place, and a thread that sends has its queue.
         inner.queues.push_back(queue, Work::Complete(outcome)).ok()
     }
 

@@ -497,7 +497,7 @@ impl<B: Send + 'static> Area<B> {
         // The pages that only this range covers fall idle first, if they are many, so that the area
         // is not locked for long.
         let mut inside = inside(&handle);
-        if inside.len() <= BATCH {
+        if inside.len() < BATCH {
             inside = 0..0;
         }
         for slots in table.slots(inside.clone()).chunks(BATCH) {
@@ -857,7 +857,7 @@ fn clear(table: &Table, handle: &Handle) {
     while offset < handle.len_bytes() {
         let at = handle.start_bytes().saturating_add(offset) % PAGE_SIZE;
         let part = (handle.len_bytes() - offset).min(PAGE_SIZE - at);
-        // A page can be absent: a buffer that could not be filled is cleared, too.
+        // It fails if a page is absent, but all are there.
         let bytes = offset..offset + part;
         let _ = each_page(table, handle, bytes, |_, page, at, len| {
             // SAFETY: Only who has the handle writes to this part of the page.

@@ -23,7 +23,7 @@
 //! - *idle*: kept for the next message, and on the shrinker's list.
 //!
 //! Pages become in use or idle with the area locked, but for those that nobody else's buffer covers.
-//! Only the holder of `Backing::install` puts pages in or takes pages away by the shrinker. An entry
+//! Only the holder of `Backing::install` maps pages, or takes pages away by the shrinker. An entry
 //! of the table changes atomically, as these do not exclude each other: whichever is first to change
 //! the entry of an idle page has it.
 //!
