@@ -99,7 +99,7 @@ static void call_meanwhile(FIXTURE_DATA(exhaust) *self)
 static long take(FIXTURE_DATA(exhaust) *self, struct peer *p, long (*fn)(struct peer *, void *),
 		 void *arg)
 {
-	__u64 end = now_ns() + DEADLINE_S * 1000000000ULL;
+	__u64 end = now_ns() + patience_s * 1000000000ULL;
 	int i;
 
 	peer_start(p, fn, arg);

@@ -2972,7 +2972,7 @@ TEST_F(ipc, receiver_of_many_dies)
 }
 
 /* A message of nothing but objects, as large as an area can be. */
-TEST_F(ipc, as_many_objects_as_fit)
+TEST_F_TIMEOUT(ipc, as_many_objects_as_fit, 600)
 {
 	const size_t area = 4UL << 20, count = area / (24 + 8);
 	struct peer *server = manager_with("server", area), *client = member("client");
@@ -2982,6 +2982,7 @@ TEST_F(ipc, as_many_objects_as_fit)
 	struct unaligned_transaction *t;
 	size_t i;
 
+	patience_s = 250;
 	for (i = 0; i < count; i++) {
 		objects[i] = (struct flat_binder_object) {
 			.hdr.type = BINDER_TYPE_WEAK_BINDER, .flags = OBJECT_FLAGS,

@@ -330,7 +330,7 @@ TEST_F(reclaim, lost_race)
 	long before = counter("lost_race"), zapped;
 	struct hammer *hammer = arena_alloc(sizeof(*hammer));
 	struct peer *thread;
-	__u64 end = now_ns() + DEADLINE_S * 1000000000ULL;
+	__u64 end = now_ns() + patience_s * 1000000000ULL;
 
 	memset(hammer, 0, sizeof(*hammer));
 	make_idle(self);
