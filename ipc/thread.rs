@@ -21,7 +21,7 @@ use super::{
     process::{self, Process},
     stats::{Counts, ThreadCount},
     transaction::{self, Transaction},
-    work::{Entry, Queues, Sent as Outcome, Work},
+    work::{Queues, Sent as Outcome, Work},
 };
 use crate::{
     alloc::queue::{Position, Queue, Ticket},
@@ -100,14 +100,15 @@ pub(super) struct State {
     todo: Todo,
     /// Top of the call stack: calls that the thread handles, and calls whose reply it waits for.
     pub(super) stack: Option<Arc<Transaction>>,
-    /// The place of [`Work::ReturnError`], unless that is queued.
-    return_ticket: Option<Ticket>,
+    /// The place of [`Work::ReturnError`] or [`Work::Waiting`], unless that is queued: who has an error
+    /// to return does not wait for work of the process.
+    own_ticket: Option<Ticket>,
     /// Code to return for a call that failed after it was sent.
     reply_error: Option<NonZero<u32>>,
     /// The place of [`Work::ReplyError`], unless that is queued.
     reply_ticket: Option<Ticket>,
     /// Place in the queue of the process's waiting threads.
-    waiting: Entry,
+    waiting: Option<Position>,
     pub(super) error: ExtendedError,
 }
 
@@ -150,10 +151,10 @@ pub(crate) struct Thread {
 
 // With its reference count what `kmalloc()` has in 192 bytes, where the lock in `wakeup` takes as
 // much as it mostly does: nothing, or more, on other kernels.
-kernel::static_assert!(size_of::<Thread>() == 160 + size_of::<CondVar>());
+kernel::static_assert!(size_of::<Thread>() <= 160 + size_of::<CondVar>());
 
 /// Places that a thread takes up in its process's queues.
-const ENTRIES: usize = 4;
+const ENTRIES: usize = 3;
 
 impl Thread {
     /// Creates a record for the thread `id` of `process`.
@@ -179,10 +180,10 @@ impl Thread {
                 queue,
             },
             stack: None,
-            return_ticket: queues.reserve(),
+            own_ticket: queues.reserve(),
             reply_error: None,
             reply_ticket: queues.reserve(),
-            waiting: Entry::reserve(queues),
+            waiting: None,
             error: ExtendedError::none(0),
         };
         drop(inner);
@@ -209,7 +210,7 @@ impl Thread {
         let state = self.state.access(inner);
         Seen {
             looper: state.looper,
-            is_waiting: matches!(state.waiting, Entry::Queued(_)) || self.is_last_waiting(inner),
+            is_waiting: state.waiting.is_some() || self.is_last_waiting(inner),
             is_polled: self.is_polled(),
             need_return: self.need_return.load(Relaxed),
             return_error: self.return_error(),
@@ -453,7 +454,7 @@ impl Thread {
     /// Queues `code` as the answer to a command of the thread's that failed.
     pub(super) fn set_return_error(&self, inner: &mut process::Inner, code: u32) {
         self.return_error.store(code, Relaxed);
-        if let Some(ticket) = self.state.access_mut(inner).return_ticket.take() {
+        if let Some(ticket) = self.state.access_mut(inner).own_ticket.take() {
             self.push_deferred_with(inner, Work::ReturnError, ticket);
         }
         self.set_urgent(inner);
@@ -471,7 +472,7 @@ impl Thread {
     /// Takes the code of the [`Work::ReturnError`] just popped.
     pub(super) fn take_return_error(&self, inner: &mut process::Inner) -> Option<u32> {
         let ticket = inner.queues.reserve();
-        self.state.access_mut(inner).return_ticket = ticket;
+        self.state.access_mut(inner).own_ticket = ticket;
         let code = self.return_error();
         self.return_error.store(0, Relaxed);
         code
@@ -516,13 +517,12 @@ impl Thread {
     fn wait_in_queue(self: &Arc<Self>, inner: &mut process::Inner) {
         let waiting = inner.waiting;
         let state = self.state.access_mut(inner);
-        if let Entry::Reserved(ticket) = core::mem::replace(&mut state.waiting, Entry::Gone) {
+        if let Some(ticket) = state.own_ticket.take() {
             inner.queues.release(ticket);
             let work = Work::Waiting(self.clone());
             // The place just released is there. (And the reference is not the thread's last.)
-            if let Ok(position) = inner.queues.push_front(waiting, work) {
-                self.state.access_mut(inner).waiting = Entry::Queued(position);
-            }
+            let position = inner.queues.push_front(waiting, work).ok();
+            self.state.access_mut(inner).waiting = position;
         }
     }
 
@@ -531,7 +531,7 @@ impl Thread {
         if self.is_last_waiting(inner) {
             // Not the last reference to the thread: the caller has one.
             inner.last_waiting = None;
-        } else if let Entry::Queued(position) = self.state.access(inner).waiting {
+        } else if let Some(position) = self.state.access(inner).waiting {
             // Not the last reference to the thread: the caller has one.
             drop(inner.queues.remove(position));
             self.was_taken_off(inner);
@@ -540,8 +540,10 @@ impl Thread {
 
     /// The thread has been taken off the queue of waiting ones.
     pub(super) fn was_taken_off(&self, inner: &mut process::Inner) {
-        let entry = Entry::reserve(&mut inner.queues);
-        self.state.access_mut(inner).waiting = entry;
+        let ticket = inner.queues.reserve();
+        let state = self.state.access_mut(inner);
+        state.waiting = None;
+        state.own_ticket = ticket;
     }
 
     /// Ends the thread: whoever waits for it is told, and what it has not done is given to others.
@@ -610,11 +612,7 @@ impl Thread {
         }
         let state = self.state.access_mut(&mut inner);
         let queue = state.todo.queue;
-        let tickets = [
-            state.waiting.take_reserved(),
-            state.return_ticket.take(),
-            state.reply_ticket.take(),
-        ];
+        let tickets = [state.own_ticket.take(), state.reply_ticket.take()];
         for ticket in tickets.into_iter().flatten() {
             inner.queues.release(ticket);
         }

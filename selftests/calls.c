@@ -209,6 +209,39 @@ TEST_F(ipc, last_waiter_first)
 	take_reply(client, NULL, 0);
 }
 
+/* Threads that have waited, last or not, are still told when a command of theirs fails. */
+TEST_F(ipc, errors_after_waiting)
+{
+	struct peer *threads[3] = { manager("a") }, *client = member("client");
+	int round, i;
+
+	threads[1] = new_thread(threads[0], "b");
+	threads[2] = new_thread(threads[0], "c");
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < 3; i++)
+			start_receive(threads[i]);
+		/* The last one first. */
+		for (i = 2; i >= 0; i--) {
+			struct peer *p = threads[i];
+
+			call(client, 1, NULL, 0);
+			start_transact(client);
+			ASSERT_EQ(0, finish(p));
+			ASSERT_BR(p, BR_TRANSACTION);
+			answer(p, message(p), NULL, 0);
+			take_reply(client, NULL, 0);
+			/* A process cannot call itself: as often as it tries. */
+			call(p, 2, NULL, 0);
+			ASSERT_EQ(0, transact(p));
+			ASSERT_BR(p, BR_FAILED_REPLY);
+			call(p, 3, NULL, 0);
+			ASSERT_EQ(0, transact(p));
+			ASSERT_BR(p, BR_FAILED_REPLY);
+			ASSERT_QUIET(p);
+		}
+	}
+}
+
 /* A thread that handles a call is given no other; its siblings are. */
 TEST_F(ipc, busy_thread)
 {
