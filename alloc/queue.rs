@@ -160,9 +160,11 @@ impl<W, S: Storage> Arena<W, S> {
 
     /// Creates a queue in a slot set aside.
     pub(crate) fn new_queue_with(&mut self, ticket: Ticket) -> Queue {
-        let Position { index, generation } = self.take_slot(ticket, Content::Sentinel, None);
+        let sentinel = self.take_slot(ticket);
+        let Position { generation, .. } =
+            self.fill(sentinel, Content::Sentinel, sentinel, sentinel);
         Queue {
-            sentinel: index,
+            sentinel,
             generation,
         }
     }
@@ -171,8 +173,10 @@ impl<W, S: Storage> Arena<W, S> {
     pub(crate) fn free_queue(&mut self, queue: Queue) -> bool {
         let is_free = self.sentinel(queue).is_some() && self.is_empty(queue);
         if is_free {
-            let empty = |slot: &mut Slot<W>| slot.content = Content::Vacant;
-            self.slots.put(queue.sentinel, empty);
+            if let Some(slot) = self.slots.get_mut(queue.sentinel) {
+                slot.content = Content::Vacant;
+            }
+            self.slots.put(queue.sentinel);
         }
         is_free
     }
@@ -208,10 +212,15 @@ impl<W, S: Storage> Arena<W, S> {
     ///
     /// If the queue has been freed, the item is kept in no queue, where [`Arena::remove`] finds it.
     pub(crate) fn push_back_with(&mut self, queue: Queue, item: W, ticket: Ticket) -> Position {
-        let links = self
-            .sentinel(queue)
-            .map(|sentinel| (sentinel.previous, queue.sentinel));
-        self.take_slot(ticket, Content::Item(item), links)
+        let index = self.take_slot(ticket);
+        let previous = match self.sentinel_mut(queue) {
+            Some(sentinel) => core::mem::replace(&mut sentinel.previous, index),
+            None => return self.fill(index, Content::Item(item), index, index),
+        };
+        if let Some(slot) = self.slots.get_mut(previous) {
+            slot.next = index;
+        }
+        self.fill(index, Content::Item(item), previous, queue.sentinel)
     }
 
     /// Takes the first item of `queue`.
@@ -336,50 +345,50 @@ impl<W, S: Storage> Arena<W, S> {
         if !front {
             return Ok(self.push_back_with(queue, item, ticket));
         }
-        let next = self.sentinel(queue).map(|sentinel| sentinel.next);
-        let links = next.map(|next| (queue.sentinel, next));
-        Ok(self.take_slot(ticket, Content::Item(item), links))
-    }
-
-    /// Fills the slot set aside, and links it between the two slots of `links`, or to itself.
-    fn take_slot(
-        &mut self,
-        ticket: Ticket,
-        content: Content<W>,
-        links: Option<(u32, u32)>,
-    ) -> Position {
-        self.release(ticket);
-        let mut generation = NonZeroU32::MIN;
-        let index = self.slots.take(|slot| {
-            slot.content = content;
-            (slot.previous, slot.next) = links.unwrap_or((NONE, NONE));
-            generation = slot.generation;
-        });
-        // By the type invariants there is a vacant slot for each ticket.
-        let index = index.unwrap_or(NONE);
-        let (previous, next) = links.unwrap_or((index, index));
-        self.link(previous, index, index, next);
-        Position { index, generation }
-    }
-
-    /// Makes `behind` follow the slot `previous`, and `before` precede the slot `next`.
-    fn link(&mut self, previous: u32, behind: u32, before: u32, next: u32) {
-        if let Some(slot) = self.slots.get_mut(previous) {
-            slot.next = behind;
-        }
+        let index = self.take_slot(ticket);
+        let next = match self.slots.get_mut(queue.sentinel) {
+            Some(sentinel) => core::mem::replace(&mut sentinel.next, index),
+            None => index,
+        };
         if let Some(slot) = self.slots.get_mut(next) {
-            slot.previous = before;
+            slot.previous = index;
         }
+        Ok(self.fill(index, Content::Item(item), queue.sentinel, next))
+    }
+
+    /// Takes the slot set aside. The caller fills it.
+    fn take_slot(&mut self, ticket: Ticket) -> u32 {
+        self.release(ticket);
+        // By the type invariants there is a vacant slot for each ticket.
+        self.slots.take().unwrap_or(NONE)
+    }
+
+    /// Fills a vacant slot that is to be between these two.
+    fn fill(&mut self, index: u32, content: Content<W>, previous: u32, next: u32) -> Position {
+        let mut generation = NonZeroU32::MIN;
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.content = content;
+            slot.previous = previous;
+            slot.next = next;
+            generation = slot.generation;
+        }
+        Position { index, generation }
     }
 
     /// Takes the item out of the slot `index`.
     fn take(&mut self, index: u32) -> Option<W> {
-        let (content, previous, next) = self.slots.put(index, |slot| {
-            let content = core::mem::replace(&mut slot.content, Content::Vacant);
-            (content, slot.previous, slot.next)
-        })?;
+        let slot = self.slots.get_mut(index)?;
+        let (next, previous) = (slot.next, slot.previous);
+        let content = core::mem::replace(&mut slot.content, Content::Vacant);
+        self.slots.put(index);
+        // Makes `next` follow `previous`.
         if previous != index {
-            self.link(previous, next, previous, next);
+            if let Some(slot) = self.slots.get_mut(previous) {
+                slot.next = next;
+            }
+            if let Some(slot) = self.slots.get_mut(next) {
+                slot.previous = previous;
+            }
         }
         match content {
             Content::Item(item) => Some(item),
@@ -391,6 +400,13 @@ impl<W, S: Storage> Arena<W, S> {
     #[inline]
     fn sentinel(&self, queue: Queue) -> Option<&Slot<W>> {
         let slot = self.slots.get(queue.sentinel)?;
+        slot.is_sentinel_of(queue).then_some(slot)
+    }
+
+    /// The sentinel of `queue`, if that exists.
+    #[inline]
+    fn sentinel_mut(&mut self, queue: Queue) -> Option<&mut Slot<W>> {
+        let slot = self.slots.get_mut(queue.sentinel)?;
         slot.is_sentinel_of(queue).then_some(slot)
     }
 

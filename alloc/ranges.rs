@@ -295,14 +295,14 @@ impl<B, S: Storage> Ranges<B, S> {
             newest: NONE,
             has_spam: false,
         };
-        let index = ranges.slots.take(|slot| {
+        let index = ranges.slots.take().ok_or(Error::NeedsMemory)?;
+        if let Some(slot) = ranges.slots.get_mut(index) {
             *slot = Slot {
                 state: State::Free,
                 len,
                 ..slab::Slot::VACANT
             };
-        });
-        let index = index.ok_or(Error::NeedsMemory)?;
+        }
         ranges.insert_free(index);
         ranges.set_head(0, index);
         Ok(ranges)
@@ -344,7 +344,17 @@ impl<B, S: Storage> Ranges<B, S> {
         let (start, found_len, previous, next) = (slot.start, slot.len, slot.previous, slot.next);
 
         let is_whole = found_len == len;
-        let fill = |slot: &mut Slot<B>| {
+        let index = if is_whole {
+            self.free.remove(&mut self.slots, found);
+            found
+        } else {
+            // The front goes to the buffer, and the rest stays free.
+            let index = self.slots.take().ok_or(Error::NeedsMemory)?;
+            self.resize_free(found, start.saturating_add(len), found_len - len, index);
+            self.set_next(previous, index);
+            index
+        };
+        if let Some(slot) = self.slots.get_mut(index) {
             slot.state = State::Live;
             slot.start = start;
             slot.len = len;
@@ -353,20 +363,7 @@ impl<B, S: Storage> Ranges<B, S> {
             slot.sender = sender;
             slot.is_one_way = is_one_way;
             slot.clear = clear;
-        };
-        let index = if is_whole {
-            self.free.remove(&mut self.slots, found);
-            if let Some(slot) = self.slots.get_mut(found) {
-                fill(slot);
-            }
-            found
-        } else {
-            // The front goes to the buffer, and the rest stays free.
-            let index = self.slots.take(fill).ok_or(Error::NeedsMemory)?;
-            self.resize_free(found, start.saturating_add(len), found_len - len, index);
-            self.set_next(previous, index);
-            index
-        };
+        }
         if !is_whole {
             self.rename_head(start, found, index);
             let rest = start.saturating_add(len);
@@ -623,7 +620,7 @@ impl<B, S: Storage> Ranges<B, S> {
         match (before, after) {
             (None, None) => self.insert_free(index),
             (None, Some(_)) => {
-                self.slots.put(index, |_| ());
+                self.slots.put(index);
                 self.set_next(previous, next);
                 self.resize_free(next, free_start, free_len, previous);
                 self.rename_head(start, index, next);
@@ -634,11 +631,11 @@ impl<B, S: Storage> Ranges<B, S> {
             }
             (Some(_), _) => {
                 self.replace_head(start, index, beyond);
-                self.slots.put(index, |_| ());
+                self.slots.put(index);
                 if after.is_some() {
                     self.replace_head(end, next, beyond);
                     self.free.remove(&mut self.slots, next);
-                    self.slots.put(next, |_| ());
+                    self.slots.put(next);
                 }
                 self.set_previous(beyond, previous);
                 self.set_next(previous, beyond);

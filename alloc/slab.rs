@@ -211,34 +211,29 @@ impl<T: Chained, const N: usize, const FANOUT: usize, S: Storage> Slab<T, N, FAN
         self.chunks.get_mut(index)
     }
 
-    /// Takes a vacant slot, and has it filled.
-    #[inline]
-    pub(super) fn take(&mut self, fill: impl FnOnce(&mut T)) -> Option<u32> {
-        let (index, is_fresh) = if self.vacant != NONE {
-            (self.vacant, false)
-        } else {
-            (self.fresh, true)
-        };
-        // There is none if all are in use: fresh slots begin where memory ends.
-        let slot = self.chunks.get_mut(index)?;
-        if is_fresh {
+    /// Takes a vacant slot. The caller fills it.
+    pub(super) fn take(&mut self) -> Option<u32> {
+        let index = if self.vacant != NONE {
+            let index = self.vacant;
+            self.vacant = self.get(index).map_or(NONE, Chained::next_vacant);
+            index
+        } else if self.fresh < self.capacity() {
             self.fresh += 1;
+            self.fresh - 1
         } else {
-            self.vacant = slot.next_vacant();
-        }
-        fill(slot);
+            return None;
+        };
         self.free = self.free.saturating_sub(1);
         Some(index)
     }
 
-    /// Gives a slot back that [`Slab::take`] returned, once what is in it has been taken out.
-    #[inline]
-    pub(super) fn put<R>(&mut self, index: u32, empty: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let slot = self.chunks.get_mut(index)?;
-        let content = empty(slot);
-        slot.set_vacant(self.vacant);
-        self.vacant = index;
-        self.free += 1;
-        Some(content)
+    /// Gives a slot back that [`Slab::take`] returned.
+    pub(super) fn put(&mut self, index: u32) {
+        let next = self.vacant;
+        if let Some(slot) = self.get_mut(index) {
+            slot.set_vacant(next);
+            self.vacant = index;
+            self.free += 1;
+        }
     }
 }
