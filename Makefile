@@ -115,7 +115,7 @@ help:
 	@echo '                       and half of the selftests on a debug kernel'
 	@echo '  make test-kasan      the selftests on a kernel that watches memory and locks'
 	@echo '  make test-kcsan      some of them on a kernel that watches for data races'
-	@echo '  make test-long       all three, about an hour and a half'
+	@echo '  make test-long       all three, about an hour and three quarters'
 	@echo '  make fuzz            hostile processes on that kernel, for FUZZ_SECONDS=600'
 	@echo '                       (ARGS="--seed 2": other choices)'
 	@echo '  make fuzz-host       the parts that need no kernel, likewise'

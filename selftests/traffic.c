@@ -140,7 +140,7 @@ static long do_fork(struct peer *p, void *arg)
 	return 0;
 }
 
-TEST_F(ipc, under_reclaim)
+TEST_F_TIMEOUT(ipc, under_reclaim, 600)
 {
 	struct peer *peers[PROCESSES][THREADS], *last;
 	struct peer *looking = new_process("looking"), *forking;
