@@ -100,8 +100,8 @@ pub(super) struct State {
     todo: Todo,
     /// Top of the call stack: calls that the thread handles, and calls whose reply it waits for.
     pub(super) stack: Option<Arc<Transaction>>,
-    /// The place of [`Work::ReturnError`] or [`Work::Waiting`], unless that is queued: who has an error
-    /// to return does not wait for work of the process.
+    /// The place of [`Work::ReturnError`] or [`Work::Waiting`], unless one of them is queued: who has
+    /// an error to return does not wait for work of the process, and who waits runs no command.
     own_ticket: Option<Ticket>,
     /// Code to return for a call that failed after it was sent.
     reply_error: Option<NonZero<u32>>,
@@ -149,7 +149,7 @@ pub(crate) struct Thread {
     poll: SetOnce<PollCondVarBox>,
 }
 
-// With its reference count what `kmalloc()` has in 192 bytes, where the lock in `wakeup` takes as
+// With its reference count at most what `kmalloc()` has in 192 bytes, where the lock in `wakeup` takes as
 // much as it mostly does: nothing, or more, on other kernels.
 kernel::static_assert!(size_of::<Thread>() <= 160 + size_of::<CondVar>());
 
@@ -451,7 +451,8 @@ impl Thread {
         Some(work)
     }
 
-    /// Queues `code` as the answer to a command of the thread's that failed.
+    /// Queues `code` as the answer to a command of the thread's that failed. For the thread itself
+    /// only: one that sleeps may have given its place to [`Work::Waiting`].
     pub(super) fn set_return_error(&self, inner: &mut process::Inner, code: u32) {
         self.return_error.store(code, Relaxed);
         if let Some(ticket) = self.state.access_mut(inner).own_ticket.take() {

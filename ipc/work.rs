@@ -22,7 +22,7 @@ pub(super) enum Work {
     Death(Arc<Death>),
     /// Somebody was frozen or thawed, or the end of waiting for it.
     Freeze(Arc<Freeze>),
-    /// The thread's command failed: see `thread::State::return_error`.
+    /// The thread's command failed: see `thread::Thread::return_error`.
     ReturnError,
     /// The thread's call failed after it was sent: see `thread::State::reply_error`.
     ReplyError,

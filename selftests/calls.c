@@ -239,6 +239,16 @@ TEST_F(ipc, errors_after_waiting)
 			ASSERT_BR(p, BR_FAILED_REPLY);
 			ASSERT_QUIET(p);
 		}
+		/* One that is not the last, and gets a signal. */
+		start_receive(threads[0]);
+		start_receive(threads[1]);
+		ASSERT_EQ(0, syscall(SYS_tgkill, threads[0]->pid, threads[0]->tid, SIGUSR1));
+		ASSERT_EQ(-EINTR, finish(threads[0]));
+		call(threads[0], 4, NULL, 0);
+		ASSERT_EQ(0, transact(threads[0]));
+		ASSERT_BR(threads[0], BR_FAILED_REPLY);
+		ASSERT_EQ(0, syscall(SYS_tgkill, threads[1]->pid, threads[1]->tid, SIGUSR1));
+		ASSERT_EQ(-EINTR, finish(threads[1]));
 	}
 }
 
