@@ -224,12 +224,7 @@ TEST_F(ipc, errors_after_waiting)
 		for (i = 2; i >= 0; i--) {
 			struct peer *p = threads[i];
 
-			call(client, 1, NULL, 0);
-			start_transact(client);
-			ASSERT_EQ(0, finish(p));
-			ASSERT_BR(p, BR_TRANSACTION);
-			answer(p, message(p), NULL, 0);
-			take_reply(client, NULL, 0);
+			call_waiter(client, p);
 			/* A process cannot call itself: as often as it tries. */
 			call(p, 2, NULL, 0);
 			ASSERT_EQ(0, transact(p));
@@ -242,12 +237,12 @@ TEST_F(ipc, errors_after_waiting)
 		/* One that is not the last, and gets a signal. */
 		start_receive(threads[0]);
 		start_receive(threads[1]);
-		ASSERT_EQ(0, syscall(SYS_tgkill, threads[0]->pid, threads[0]->tid, SIGUSR1));
+		ASSERT_EQ(0, interrupt(threads[0]));
 		ASSERT_EQ(-EINTR, finish(threads[0]));
 		call(threads[0], 4, NULL, 0);
 		ASSERT_EQ(0, transact(threads[0]));
 		ASSERT_BR(threads[0], BR_FAILED_REPLY);
-		ASSERT_EQ(0, syscall(SYS_tgkill, threads[1]->pid, threads[1]->tid, SIGUSR1));
+		ASSERT_EQ(0, interrupt(threads[1]));
 		ASSERT_EQ(-EINTR, finish(threads[1]));
 	}
 }
@@ -883,19 +878,19 @@ TEST_F(ipc, signals)
 	struct binder_transaction_data *tr;
 
 	start_receive(server);
-	ASSERT_EQ(0, syscall(SYS_tgkill, server->pid, server->tid, SIGUSR1));
+	ASSERT_EQ(0, interrupt(server));
 	EXPECT_EQ(-EINTR, finish(server));
 	ASSERT_NO_BR(server);
 
 	/* A caller: its call is out, and its next read goes on waiting. */
 	call(client, 1, "once", 4);
 	start_transact(client);
-	ASSERT_EQ(0, syscall(SYS_tgkill, client->pid, client->tid, SIGUSR1));
+	ASSERT_EQ(0, interrupt(client));
 	EXPECT_EQ(-EINTR, finish(client));
 	EXPECT_EQ(68, client->bwr.write_consumed);
 	ASSERT_NO_BR(client);
 	start_receive(client);
-	ASSERT_EQ(0, syscall(SYS_tgkill, client->pid, client->tid, SIGUSR1));
+	ASSERT_EQ(0, interrupt(client));
 	EXPECT_EQ(-EINTR, finish(client));
 
 	tr = take_call(server);
@@ -914,7 +909,7 @@ static long do_signal_storm(struct peer *p, void *arg)
 	long n;
 
 	for (n = 0; !peer_done(until); n++) {
-		syscall(SYS_tgkill, target->pid, target->tid, SIGUSR1);
+		interrupt(target);
 		/* On a slow kernel, too, the target comes a little further. */
 		usleep(200);
 	}
@@ -1142,7 +1137,7 @@ TEST_F(ipc, spawn_looper_not_while_others_wait)
 	ASSERT_BR(server, BR_TRANSACTION);
 
 	/* A waiting thread that is no looper counts as waiting; once it is gone, none does. */
-	ASSERT_EQ(0, syscall(SYS_tgkill, waiter->pid, waiter->tid, SIGUSR1));
+	ASSERT_EQ(0, interrupt(waiter));
 	ASSERT_EQ(-EINTR, finish(waiter));
 	free_last(server);
 	send_one(client);
@@ -1180,7 +1175,7 @@ TEST_F(ipc, spawn_looper_not_on_error)
 	ASSERT_EQ(0, submit(server));
 	ASSERT_QUIET(server);
 	start_receive(server);
-	ASSERT_EQ(0, syscall(SYS_tgkill, server->pid, server->tid, SIGUSR1));
+	ASSERT_EQ(0, interrupt(server));
 	ASSERT_EQ(-EINTR, finish(server));
 	send_one(client);
 	ASSERT_EQ(0, receive(server));

@@ -513,12 +513,7 @@ TEST_F(ipc, exit_beside_waiter)
 	start_receive(waiter);
 	exit_thread(server);
 	EXPECT_TRUE(still_waits(waiter));
-	call(client, 1, NULL, 0);
-	start_transact(client);
-	ASSERT_EQ(0, finish(waiter));
-	ASSERT_BR(waiter, BR_TRANSACTION);
-	answer(waiter, message(waiter), NULL, 0);
-	take_reply(client, NULL, 0);
+	call_waiter(client, waiter);
 }
 
 /* ---- in the middle of a copy ----------------------------------------------------- */

@@ -743,7 +743,7 @@ TEST_F(busy, interrupted)
 	if (variant->no_wait)
 		return;
 	start_freeze(self->freezer, target, LONG_MS);
-	ASSERT_EQ(0, syscall(SYS_tgkill, self->freezer->pid, self->freezer->tid, SIGUSR1));
+	ASSERT_EQ(0, interrupt(self->freezer));
 	ASSERT_EQ(-EINTR, peer_finish(self->freezer));
 	check_thawed(self, variant);
 }

@@ -436,7 +436,7 @@ TEST_F(notice, request_while_freezing)
 	request(server, self->handle, COOKIE);
 	ASSERT_TOLD(server, COOKIE, oracle() ? 1 : 0);
 	done(server, COOKIE);
-	ASSERT_EQ(0, syscall(SYS_tgkill, self->freezer->pid, self->freezer->tid, SIGUSR1));
+	ASSERT_EQ(0, interrupt(self->freezer));
 	ASSERT_EQ(-EINTR, peer_finish(self->freezer));
 	ASSERT_QUIET(server);
 

@@ -250,6 +250,12 @@ static inline void peer_signals(void)
 	sigaction(SIGUSR1, &nothing, NULL);
 }
 
+/* Interrupts the system call that P is in. */
+static inline long interrupt(struct peer *p)
+{
+	return syscall(SYS_tgkill, p->pid, p->tid, SIGUSR1);
+}
+
 static inline long peer_leave(struct peer *p, void *arg)
 {
 	return 0;
@@ -1063,6 +1069,19 @@ static inline void round_trip(struct peer *client, struct peer *server)
 	ASSERT_PAYLOAD(server, tr, "there", 5);
 	answer(server, tr, "back again", 10);
 	take_reply(client, "back again", 10);
+}
+
+/* CLIENT calls, and WAITER, whose read has been started, answers. */
+static inline void call_waiter(struct peer *client, struct peer *waiter)
+{
+	struct __test_metadata *_metadata = this_test;
+
+	call(client, 1, NULL, 0);
+	start_transact(client);
+	ASSERT_EQ(0, finish(waiter));
+	ASSERT_BR(waiter, BR_TRANSACTION);
+	answer(waiter, message(waiter), NULL, 0);
+	take_reply(client, NULL, 0);
 }
 
 /* Nothing is left of what happened: calls work, and all of the server's area is free. */
