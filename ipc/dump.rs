@@ -88,6 +88,26 @@ enum Item {
     Other(&'static str, u64),
 }
 
+impl Item {
+    const COMPLETION: Self = Item::Other("completion", 0);
+
+    /// Prints the item, if it is a message, or `all` are to be printed.
+    fn print(&self, prefix: &'static str, all: bool, out: &SeqFile) {
+        match self {
+            Item::Transaction(sent) => {
+                seq_print!(out, "{} ", prefix);
+                sent.print(out);
+                seq_print!(out, "\n");
+            }
+            Item::Other(text, 0) if all => seq_print!(out, "{} {}\n", prefix, text),
+            Item::Other(text, number) if all => {
+                seq_print!(out, "{} {} 0x{:x}\n", prefix, text, number);
+            }
+            Item::Other(..) => (),
+        }
+    }
+}
+
 impl Dump {
     fn new(registry: &Arc<Registry>, what: What, tgid: Option<Pid>) -> Result<Arc<Self>> {
         let dump = Dump {
@@ -302,13 +322,11 @@ impl Process {
         let (has_completion, message) = thread.first_work(&inner);
         let work = InQueue::new(&inner);
         drop(inner);
-        if has_completion && all {
-            seq_print!(out, "{} completion\n", PENDING);
+        if has_completion {
+            Item::COMPLETION.print(PENDING, all, out);
         }
         if let Some(sent) = message {
-            seq_print!(out, "{} ", PENDING);
-            sent.print(out);
-            seq_print!(out, "\n");
+            Item::Transaction(sent).print(PENDING, all, out);
         }
         Line::ThreadWork(id, work)
     }
@@ -328,7 +346,7 @@ impl Process {
         let (position, work) = inner.queues.following(queue, at.after)?;
         let item = match work {
             Work::Transaction(transaction) => Item::Transaction(transaction.look()),
-            Work::Complete(_) => Item::Other("completion", 0),
+            Work::Complete(_) => Item::COMPLETION,
             Work::Node(node) => Item::Other("news of node", node.number.into()),
             Work::Death(death) => Item::Other("news of a death, cookie", death.cookie()),
             Work::Freeze(freeze) => Item::Other("news of a freeze, cookie", freeze.cookie()),
@@ -337,18 +355,7 @@ impl Process {
             Work::Waiting(_) => Item::Other("thread", 0),
         };
         drop(inner);
-        match item {
-            Item::Transaction(sent) => {
-                seq_print!(out, "{} ", prefix);
-                sent.print(out);
-                seq_print!(out, "\n");
-            }
-            Item::Other(text, 0) if all => seq_print!(out, "{} {}\n", prefix, text),
-            Item::Other(text, number) if all => {
-                seq_print!(out, "{} {} 0x{:x}\n", prefix, text, number);
-            }
-            Item::Other(..) => (),
-        }
+        item.print(prefix, all, out);
         Some(InQueue {
             after: Some(position),
             left,

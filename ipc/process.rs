@@ -798,26 +798,27 @@ impl Process {
         loop {
             let mut inner = self.inner.lock();
             let queue = thread.map_or(inner.todo, |thread| thread.queue(&inner));
-            let message = thread
-                .and_then(|thread| thread.take_first_message(&mut inner))
-                .or_else(|| {
-                    let (position, _) = inner
-                        .queues
-                        .positions_after(queue, after)
-                        .map(|(position, work)| (position, matches!(work, Work::Transaction(_))))
-                        .inspect(|(position, is_message)| {
-                            if !is_message {
-                                after = Some(*position);
-                            }
-                        })
-                        .find(|(_, is_message)| *is_message)?;
-                    match inner.queues.remove(position)? {
-                        Work::Transaction(message) => Some(message),
-                        _ => None,
-                    }
-                });
-            let Some(message) = message else {
-                return;
+            let first = thread.and_then(|thread| thread.take_first_message(&mut inner));
+            let message = if let Some(message) = first {
+                message
+            } else {
+                let found = inner
+                    .queues
+                    .positions_after(queue, after)
+                    .map(|(position, work)| (position, matches!(work, Work::Transaction(_))))
+                    .inspect(|(position, is_message)| {
+                        if !is_message {
+                            after = Some(*position);
+                        }
+                    })
+                    .find(|(_, is_message)| *is_message);
+                let Some((position, _)) = found else {
+                    return;
+                };
+                let Some(Work::Transaction(message)) = inner.queues.remove(position) else {
+                    return;
+                };
+                message
             };
             let answered = thread.filter(|_| message.is_reply());
             if let Some(thread) = answered {

@@ -149,8 +149,8 @@ pub(crate) struct Thread {
     poll: SetOnce<PollCondVarBox>,
 }
 
-// With its reference count at most what `kmalloc()` has in 192 bytes, where the lock in `wakeup` takes as
-// much as it mostly does: nothing, or more, on other kernels.
+// With its reference count at most what `kmalloc()` has in 192 bytes, where the lock in `wakeup`
+// takes as much as it mostly does: nothing, or more, on other kernels.
 kernel::static_assert!(size_of::<Thread>() <= 160 + size_of::<CondVar>());
 
 /// Places that a thread takes up in its process's queues.
