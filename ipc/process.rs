@@ -137,6 +137,33 @@ pub(super) struct Inner {
 }
 
 impl Inner {
+    /// What a file that has just been opened has.
+    fn new() -> impl Init<Self> {
+        init!(Self {
+            is_dead: false,
+            is_unmapped: false,
+            threads: RBTree::new(),
+            thread_count: 0,
+            polled_threads: 0,
+            nodes: Nodes::new(),
+            queues: Queues::new(),
+            todo: Queue::NOWHERE,
+            delivered: Queue::NOWHERE,
+            last_waiting: None,
+            waiting: Queue::NOWHERE,
+            blanks: Blanks::default(),
+            outstanding: 0,
+            frozen: Frozen::default(),
+            freeze_listeners: RBTree::new(),
+            detects_spam: false,
+            last_message: 0,
+            last_node: 0,
+            max_threads: 0,
+            requested_threads: 0,
+            started_threads: 0,
+        })
+    }
+
     /// Why no message is queued here any more, if so.
     pub(super) fn gone(&self) -> Option<transaction::Failure> {
         if self.is_dead {
@@ -312,29 +339,6 @@ impl Process {
         let mm: &Mm = current.mm().ok_or(EINVAL)?;
         let tgid = current.tgid();
         let area = Area::new(context.lru.clone(), mm.into(), tgid, context.max_area_bytes)?;
-        let inner = Inner {
-            is_dead: false,
-            is_unmapped: false,
-            threads: RBTree::new(),
-            thread_count: 0,
-            polled_threads: 0,
-            nodes: Nodes::new(),
-            queues: Queues::new(),
-            todo: Queue::NOWHERE,
-            delivered: Queue::NOWHERE,
-            last_waiting: None,
-            waiting: Queue::NOWHERE,
-            blanks: Blanks::default(),
-            outstanding: 0,
-            frozen: Frozen::default(),
-            freeze_listeners: RBTree::new(),
-            detects_spam: false,
-            last_message: 0,
-            last_node: 0,
-            max_threads: 0,
-            requested_threads: 0,
-            started_threads: 0,
-        };
         let process = Arc::pin_init(
             pin_init!(Self {
                 _count: ProcessCount::new(),
@@ -347,7 +351,7 @@ impl Process {
                 default_nice: task::nice(),
                 area,
                 handles <- new_spinlock!(Table::new(*tgid), "Process::handles"),
-                inner <- new_spinlock!(inner, "Process::inner"),
+                inner <- new_spinlock!(Inner::new(), "Process::inner"),
                 drained <- new_condvar!("Process::drained"),
             }),
             GFP_KERNEL_ACCOUNT,

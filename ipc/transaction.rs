@@ -228,14 +228,15 @@ impl Transaction {
             blank.message = message;
             return Ok(blank.into());
         }
-        Arc::new(
-            Transaction {
+        Arc::init(
+            init!(Transaction {
                 to: to.clone(),
                 message,
                 state: LockedBy::new(&to.inner, State::default()),
-            },
+            }),
             GFP_KERNEL_ACCOUNT,
         )
+        .map_err(|_| AllocError)
     }
 
     /// The process that the message is for.
