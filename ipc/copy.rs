@@ -8,18 +8,24 @@
 use core::ops::Range;
 
 use kernel::{
+    alloc::AllocError,
     prelude::*,
-    uaccess::{UserPtr, UserSlice, UserSliceReader},
+    uaccess::{UserPtr, UserSlice},
 };
 
 use super::{
     gather::{self, Gather, Part, Piece},
+    lazy::LazyVec,
     object::Objects,
+    task,
     thread::Thread,
     transaction::Failure,
     Buffer,
 };
 use crate::uapi::{self, object, BufferObject, FdArrayObject, FlatObject};
+
+/// Memory for so many objects is taken at once.
+const USUAL: usize = 32;
 
 /// Where a payload with objects goes, and what comes of these.
 pub(super) struct Transfer<'a> {
@@ -32,7 +38,9 @@ pub(super) struct Transfer<'a> {
 /// What the payload points to: see [`gather`].
 struct Pieces {
     gather: Gather,
-    list: KVVec<Piece>,
+    list: LazyVec<Piece>,
+    /// There will not be more, as there are not more objects.
+    most: usize,
 }
 
 /// A payload on its way into a buffer.
@@ -62,6 +70,9 @@ impl Payload {
         let len = end
             .checked_sub(self.copied)
             .ok_or(Failure::failed(EFAULT))?;
+        if len == 0 {
+            return Ok(());
+        }
         buffer
             .copy_from_user(
                 self.copied,
@@ -73,28 +84,31 @@ impl Payload {
         Ok(())
     }
 
-    /// Copies all of the payload, which has objects at `offsets`, and what these point to.
+    /// Copies all of the payload, which has objects where the 64-bit words at `offsets` say, and what
+    /// these point to.
     ///
-    /// The offsets go to `offsets_at` in the buffer, what the payload points to goes to `room`.
+    /// The words go to `words` in the buffer, what the payload points to goes to `room`.
     pub(super) fn copy_with_objects(
         &mut self,
-        mut offsets: UserSliceReader,
-        offsets_at: usize,
+        offsets: UserPtr,
+        words: Range<usize>,
         room: Range<usize>,
         transfer: &mut Transfer<'_>,
     ) -> Result<(), Failure> {
         let mut pieces = Pieces {
             gather: Gather::new(room),
-            list: KVVec::new(),
+            list: LazyVec::new(),
+            most: words.len() / 8,
         };
-        let mut at = offsets_at;
-        while !offsets.is_empty() {
-            let mut chunk = [0; 8 * 16];
-            let len = offsets.len().min(chunk.len());
+        let mut at = words.start;
+        while at < words.end {
+            let mut chunk = [0; 8 * 8];
+            let len = (words.end - at).min(chunk.len());
             let chunk = chunk.get_mut(..len).ok_or(Failure::failed(EINVAL))?;
-            offsets.read_slice(chunk).map_err(Failure::failed)?;
-            transfer.buffer.write(at, chunk).map_err(Failure::failed)?;
-            for (offset, number) in chunk.chunks_exact(8).zip((at - offsets_at) / 8..) {
+            let from = offsets.wrapping_byte_add(at - words.start);
+            task::read_user(chunk, from).map_err(Failure::failed)?;
+            transfer.write(at, chunk)?;
+            for (offset, number) in chunk.chunks_exact(8).zip((at - words.start) / 8..) {
                 let [offset] = uapi::u64s_from(offset);
                 self.copy_object(offset, number as u64, &mut pieces, transfer)?;
             }
@@ -130,8 +144,7 @@ impl Payload {
                     ptr: address_in(transfer.buffer, piece.to()),
                     ..wire
                 };
-                transfer.write(offset, &translated.to_bytes())?;
-                transfer.write(offset + FlatObject::SIZE, &tail)
+                transfer.write_long(offset, &translated, &tail)
             }
             object::FDA => {
                 let tail = self.take()?;
@@ -139,8 +152,7 @@ impl Payload {
                 if let Some(files) = pieces.add_files(number, &array)? {
                     transfer.add_files(&files)?;
                 }
-                transfer.write(offset, &wire.to_bytes())?;
-                transfer.write(offset + FlatObject::SIZE, &tail)
+                transfer.write_long(offset, &wire, &tail)
             }
             _ => {
                 let Transfer {
@@ -162,10 +174,8 @@ impl Payload {
             return Err(invalid);
         }
         let address = self.address.wrapping_byte_add(self.copied);
-        let bytes = UserSlice::new(address, N)
-            .reader()
-            .read()
-            .or(Err(invalid))?;
+        let mut bytes = [0; N];
+        task::read_user(&mut bytes, address).or(Err(invalid))?;
         self.copied += N;
         Ok(bytes)
     }
@@ -176,10 +186,29 @@ impl Transfer<'_> {
         self.buffer.write(offset, bytes).map_err(Failure::failed)
     }
 
+    /// Writes an object that is longer than a [`FlatObject`].
+    fn write_long<const TAIL: usize>(
+        &mut self,
+        offset: usize,
+        head: &FlatObject,
+        tail: &[u8; TAIL],
+    ) -> Result<(), Failure> {
+        let mut bytes = [0; FlatObject::SIZE + BufferObject::TAIL];
+        let (first, rest) = bytes.split_at_mut(FlatObject::SIZE);
+        first.copy_from_slice(&head.to_bytes());
+        if let Some(rest) = rest.first_chunk_mut() {
+            *rest = *tail;
+        }
+        let bytes = bytes.get(..FlatObject::SIZE + TAIL);
+        self.write(offset, bytes.ok_or(Failure::failed(EINVAL))?)
+    }
+
     /// Takes the files for descriptors in an array. Their numbers are nowhere but in the sender.
     fn add_files(&mut self, files: &Piece) -> Result<(), Failure> {
         // CAST: `usize` is 64 bits wide wherever this driver runs; see the crate root.
         let from = UserPtr::from_addr(files.from() as usize);
+        self.objects
+            .expect((files.len() / gather::FD_LEN).min(USUAL))?;
         let mut numbers = UserSlice::new(from, files.len()).reader();
         for offset in (files.to()..files.to() + files.len()).step_by(gather::FD_LEN) {
             let number = numbers.read().or(Err(Failure::failed(EINVAL)))?;
@@ -191,13 +220,23 @@ impl Transfer<'_> {
 }
 
 impl Pieces {
+    /// Makes room for one more.
+    fn reserve(&mut self) -> Result<(), AllocError> {
+        let count = if self.list.is_empty() {
+            self.most.min(USUAL)
+        } else {
+            1
+        };
+        self.list.reserve(count)
+    }
+
     fn add_buffer(
         &mut self,
         number: u64,
         offset: usize,
         wire: &BufferObject,
     ) -> Result<Piece, Failure> {
-        self.list.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.reserve()?;
         let piece = self
             .gather
             .buffer(&mut self.list, number, offset, wire)
@@ -207,7 +246,7 @@ impl Pieces {
 
     /// [`None`] if the array is empty.
     fn add_files(&mut self, number: u64, wire: &FdArrayObject) -> Result<Option<Piece>, Failure> {
-        self.list.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.reserve()?;
         self.gather
             .files(&mut self.list, number, wire)
             .ok_or(Failure::failed(EINVAL))?
@@ -217,9 +256,7 @@ impl Pieces {
 
     /// Keeps what there is room for.
     fn keep(&mut self, piece: Piece) -> Result<Piece, Failure> {
-        self.list
-            .push_within_capacity(piece)
-            .map_err(|_| Failure::failed(ENOMEM))?;
+        self.list.push_within_capacity(piece)?;
         Ok(piece)
     }
 

@@ -38,6 +38,7 @@ mod freeze;
 mod gather;
 mod handle;
 mod journal;
+mod lazy;
 mod node;
 mod object;
 mod process;

@@ -19,6 +19,7 @@ use kernel::{
 };
 
 use super::{
+    lazy::{LazyVec, List},
     node::{LocalReference, Node},
     process::Process,
     task,
@@ -54,54 +55,10 @@ pub(crate) struct Objects {
     /// The message.
     name: Name,
     to: Arc<Process>,
-    list: List,
+    list: List<Object>,
     /// Descriptors in arrays, once the message is delivered. They are the receiver's while it has the
     /// buffer: [`Objects::take_descriptors`] is for when it gives that back.
     descriptors: Option<KVVec<u32>>,
-}
-
-/// Objects in their order. A single one takes no memory of its own.
-struct List {
-    first: Option<Object>,
-    rest: KVVec<Object>,
-}
-
-impl List {
-    /// Makes room for one more.
-    ///
-    /// May sleep. `ENOMEM`.
-    fn reserve(&mut self) -> Result<(), AllocError> {
-        if self.is_empty() {
-            Ok(())
-        } else {
-            self.rest.reserve(1, GFP_KERNEL_ACCOUNT)
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.first.is_none() && self.rest.is_empty()
-    }
-
-    /// Adds an object, for which there is room. Gives it up if there is none.
-    fn push(&mut self, object: Object) -> Result<(), AllocError> {
-        if self.is_empty() {
-            self.first = Some(object);
-            return Ok(());
-        }
-        self.rest
-            .push_within_capacity(object)
-            .map_err(|_| AllocError)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Object> {
-        Iterator::chain(self.first.iter(), &self.rest)
-    }
-
-    /// Drops those that `keep` says no to.
-    fn retain(&mut self, keep: impl Fn(&Object) -> bool) {
-        self.first.take_if(|object| !keep(object));
-        self.rest.retain(|object| keep(object));
-    }
 }
 
 impl Drop for Objects {
@@ -120,16 +77,15 @@ const FD_OFFSET: usize = 8;
 impl Objects {
     /// Of the message called `name`, to the process `to`. May sleep. `ENOMEM`.
     pub(super) fn new(name: Name, to: &Arc<Process>) -> Result<KBox<Self>> {
-        let objects = Objects {
-            name,
-            to: to.clone(),
-            list: List {
-                first: None,
-                rest: KVVec::new(),
-            },
-            descriptors: None,
-        };
-        Ok(KBox::new(objects, GFP_KERNEL_ACCOUNT)?)
+        KBox::init(
+            init!(Objects {
+                name,
+                to: to.clone(),
+                list: List::new(),
+                descriptors: None,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
     }
 
     /// Turns an object of the sender's into what the receiver gets to see, and keeps what that
@@ -144,7 +100,7 @@ impl Objects {
         accepts_files: bool,
     ) -> Result<FlatObject, Failure> {
         // Memory first: what has been referred to must not get lost.
-        self.list.reserve()?;
+        self.list.reserve(1)?;
         let (kept, translated) = match wire.kind {
             object::BINDER | object::WEAK_BINDER => self.translate_node(sender, wire)?,
             object::HANDLE | object::WEAK_HANDLE => self.translate_handle(sender, wire)?,
@@ -160,6 +116,13 @@ impl Objects {
         Ok(translated)
     }
 
+    /// Makes room for so many more objects at once.
+    ///
+    /// May sleep. `ENOMEM`.
+    pub(super) fn expect(&mut self, count: usize) -> Result<(), AllocError> {
+        self.list.reserve(count)
+    }
+
     /// Takes a file for a descriptor in an array, which will be at `offset` in the buffer.
     ///
     /// May sleep. When it fails, nothing has changed.
@@ -170,7 +133,7 @@ impl Objects {
         offset: usize,
         accepts_files: bool,
     ) -> Result<(), Failure> {
-        self.list.reserve()?;
+        self.list.reserve(1)?;
         let file = self.translate_file(sender, number, offset, accepts_files, true)?;
         self.keep(file)
     }
@@ -178,7 +141,7 @@ impl Objects {
     /// Keeps what there is room for.
     fn keep(&mut self, object: Object) -> Result<(), Failure> {
         // Were there no room, it would be given up like this.
-        Ok(self.list.push(object)?)
+        Ok(self.list.push_within_capacity(object)?)
     }
 
     /// A descriptor of the sender's becomes a file for the receiver.
@@ -298,8 +261,8 @@ impl Objects {
     /// May sleep. `ENOMEM`, whatever goes wrong; no descriptor is left then.
     pub(super) fn make_descriptors(&mut self, buffer: &mut Buffer) -> Result<Descriptors> {
         let mut descriptors = Descriptors {
-            list: KVVec::new(),
-            in_arrays: KVVec::new(),
+            list: List::new(),
+            in_arrays: LazyVec::new(),
         };
         for object in self.list.iter() {
             let Object::File {
@@ -310,6 +273,12 @@ impl Objects {
             else {
                 continue;
             };
+            if descriptors.list.is_empty() {
+                descriptors.list.reserve(self.list.len())?;
+            }
+            if *in_array && descriptors.in_arrays.is_empty() {
+                descriptors.in_arrays.reserve(self.list.len())?;
+            }
             let reservation =
                 FileDescriptorReservation::get_unused_fd_flags(file::flags::O_CLOEXEC)
                     .map_err(|_| ENOMEM)?;
@@ -324,11 +293,9 @@ impl Objects {
                 .write(*offset, &number.to_ne_bytes())
                 .map_err(|_| ENOMEM)?;
             if *in_array {
-                descriptors.in_arrays.push(number, GFP_KERNEL_ACCOUNT)?;
+                descriptors.in_arrays.push(number)?;
             }
-            descriptors
-                .list
-                .push((reservation, file.clone()), GFP_KERNEL_ACCOUNT)?;
+            descriptors.list.push((reservation, file.clone()))?;
         }
         // From here on the receiver's descriptors keep the files.
         self.list
@@ -344,17 +311,17 @@ impl Objects {
 
 /// File descriptors that are reserved for the current process.
 pub(super) struct Descriptors {
-    list: KVVec<(FileDescriptorReservation, ARef<File>)>,
+    list: List<(FileDescriptorReservation, ARef<File>)>,
     /// The numbers of those in arrays.
-    in_arrays: KVVec<u32>,
+    in_arrays: LazyVec<u32>,
 }
 
 impl Descriptors {
     /// Makes them usable. Those in arrays go with the buffer that `objects` belong to.
     pub(super) fn install(self, objects: &mut Objects) {
-        for (reservation, file) in self.list {
+        for (reservation, file) in self.list.into_elements() {
             reservation.fd_install(file);
         }
-        objects.descriptors = Some(self.in_arrays).filter(|list| !list.is_empty());
+        objects.descriptors = self.in_arrays.into_inner();
     }
 }

@@ -7,7 +7,7 @@ use kernel::{
     security::{self, SecurityCtx},
     sync::{atomic::Relaxed, Arc},
     task::{Kuid, Pid},
-    uaccess::{UserPtr, UserSlice},
+    uaccess::UserPtr,
 };
 
 use super::{
@@ -732,15 +732,16 @@ fn fill(
     }
     let mut payload = Payload::new(user(data.data_address), data.data_size as usize);
     let objects = if data.offsets_size > 0 {
-        let offsets = UserSlice::new(user(data.offsets_address), data.offsets_size as usize);
         let mut transfer = Transfer {
             sender,
             accepts_files,
             objects: Objects::new(sender.name_message(id), to).map_err(Failure::failed)?,
             buffer: &mut buffer,
         };
+        let offsets = user(data.offsets_address);
+        let words = layout.offsets..layout.offsets + data.offsets_size as usize;
         let room = layout.buffers..layout.security_context;
-        payload.copy_with_objects(offsets.reader(), layout.offsets, room, &mut transfer)?;
+        payload.copy_with_objects(offsets, words, room, &mut transfer)?;
         Some(transfer.objects)
     } else {
         payload.copy_up_to(payload.size(), &mut buffer)?;
