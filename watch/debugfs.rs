@@ -6,6 +6,9 @@
 //! while one of them is open. Here a file's operations have an owner: debugfs takes a reference to
 //! the module for each open file, and refuses to open one when the module is going.
 
+#[cfg(not(CONFIG_DEBUG_FS))]
+compile_error!("rust_ipc shows its state in debugfs: the kernel needs CONFIG_DEBUG_FS");
+
 use core::{marker::PhantomData, ptr};
 
 use kernel::{

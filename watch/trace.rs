@@ -70,7 +70,8 @@ macro_rules! events {
                     }
                     #[cfg(not(CONFIG_TRACEPOINTS))]
                     let _ = || {
-                        let Self { $($field: _),* } = fields();
+                        let Self { $($field),* } = fields();
+                        let _ = ($($field,)*);
                     };
                 }
             }
