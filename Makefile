@@ -18,7 +18,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install clean distclean help preflight setup build \
 	selftests user check fmt symbols test test-kasan test-kcsan test-long \
-	fuzz fuzz-host run bench bench-rust-binder bench-plots bench-pairs bench-guard bench-budget profile vm doc rust-analyzer
+	fuzz fuzz-host run bench bench-rust-binder bench-small bench-plots bench-pairs bench-guard bench-budget profile vm doc rust-analyzer
 
 modules: preflight
 	$(kbuild) modules
@@ -78,8 +78,8 @@ bench:
 bench-plots:
 	@$(unset_icount)bench/plots.sh $(ARGS)
 
-bench-rust-binder:
-	@KERNEL_CONFIG=rust-binder $(unset_icount)bench/run.sh $(ARGS)
+bench-rust-binder bench-small:
+	@KERNEL_CONFIG=$(@:bench-%=%) $(unset_icount)bench/run.sh $(ARGS)
 
 bench-pairs:
 	@bench/pairs.sh $(ARGS)
@@ -124,6 +124,7 @@ help:
 	@echo '                       (ARGS=-q: a quick look), also in build/bench/results.json'
 	@echo '  make bench-rust-binder'
 	@echo '                       beside the Rust driver of the kernel, on a kernel that has that'
+	@echo '  make bench-small     'make bench' on a kernel with little else'
 	@echo '  make bench-plots     plots of what size, handles and buffers do: build/bench/*.svg'
 	@echo '  make bench-pairs     wall-clock time of 1 to 8 pairs of processes (CPUS=8)'
 	@echo '  make bench-guard     does it cost more than bench/budget says? (part of make test)'
@@ -142,7 +143,7 @@ help:
 	@echo '  KDIR=DIR             kernel build directory ($(KDIR))'
 	@echo '  KERNEL=7.3           kernel series or release for the build root'
 	@echo '  KERNEL_CONFIG=kasan  a kernel of our own instead of the stock one: kasan and kcsan, which'
-	@echo '                       watch themselves, and rust-binder, for make bench'
+	@echo '                       watch themselves, rust-binder and small, for make bench'
 	@echo '  FILE=PATH            the file for make run ($(FILE))'
 	@echo '  TESTS="NAME..."      only these test programs (make test)'
 	@echo '  CMD="COMMAND"        run it in the machine instead of a shell (make vm)'

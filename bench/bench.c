@@ -12,11 +12,12 @@
  *
  * -q is a quick look, -g is what guards the budget: fewer batches, and drivers
  * alone. -x measures more points, for plots. -j writes the results to FILE, too.
+ * -k says that the kernel is a small one, where goals are others.
  *
  * With -p, the steps of one row are done COUNT times on one way, and nothing is
  * measured: for a profiler outside, which takes the difference of two counts.
  *
- *	bench [-q | -g] [-x] [-i] [-j FILE] [-s SECONDS] [-r NODE] [-c NODE] [CASE...]
+ *	bench [-q | -g] [-x] [-i] [-k] [-j FILE] [-s SECONDS] [-r NODE] [-c NODE] [CASE...]
  *	bench -p COUNT [-w WAY] [-s SECONDS] [-r NODE] [-c NODE] ROW
  */
 #include <err.h>
@@ -31,7 +32,7 @@
 #include "bench.h"
 
 #define USAGE \
-	"bench [-q | -g] [-x] [-i] [-j FILE] [-s SECONDS] [-r NODE] [-c NODE] [-o NAME] [CASE...], or\n" \
+	"bench [-q | -g] [-x] [-i] [-k] [-j FILE] [-s SECONDS] [-r NODE] [-c NODE] [-o NAME] [CASE...], or\n" \
 	"bench -p COUNT [-w WAY] [-s SECONDS] [-r NODE] [-c NODE] ROW"
 
 static const struct depth full = {
@@ -49,6 +50,7 @@ static const struct depth guard = {
 };
 
 struct depth depth;
+bool is_small;
 
 /* What -p says: do that row so many times. */
 static unsigned int profile_count;
@@ -215,7 +217,7 @@ int main(int argc, char **argv)
 	int option;
 
 	depth = full;
-	while ((option = getopt(argc, argv, "qgxij:s:r:c:o:p:w:")) != -1) {
+	while ((option = getopt(argc, argv, "qgxikj:s:r:c:o:p:w:")) != -1) {
 		switch (option) {
 		case 'p':
 			profile_count = atoi(optarg);
@@ -237,6 +239,9 @@ int main(int argc, char **argv)
 			break;
 		case 'i':
 			unit = "instructions";
+			break;
+		case 'k':
+			is_small = true;
 			break;
 		case 'j':
 			path = optarg;

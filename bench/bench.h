@@ -126,6 +126,8 @@ struct depth {
 };
 
 extern struct depth depth;
+/* The kernel has little else: more is asked for. */
+extern bool is_small;
 
 /* A row: what one step costs, for each way that can do it. */
 struct result {

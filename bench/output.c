@@ -30,7 +30,7 @@ static bool judged(const struct result *result)
 /* Is it to be no dearer than pipes, too? */
 static bool beats_pipes(const struct result *result)
 {
-	return result->goal < 1 && result->cost[PIPE];
+	return result->goal < 1 && result->cost[PIPE] && !is_small;
 }
 
 static bool met(const struct result *result)

@@ -75,8 +75,9 @@ def readable(name):
     return "::".join(parts)
 
 
-def in_module(name):
-    return "[" in name
+def in_driver(name):
+    """Is the function a module's, or one of the driver that is built into a kernel?"""
+    return "[" in name or "rust_binder" in name
 
 
 class Report:
@@ -131,9 +132,9 @@ class Report:
         if not everything:
             print(f"{0:10.1f}         {what}")
             return
-        module = sum(count for name, count in counts.items() if in_module(name))
+        driver = sum(count for name, count in counts.items() if in_driver(name))
         print(f"{everything / self.steps:10.1f}         {what}")
-        print(f"{module / self.steps:10.1f} {100 * module / everything:5.1f} %  of them by modules")
+        print(f"{driver / self.steps:10.1f} {100 * driver / everything:5.1f} %  of them by drivers")
         for name, count in counts.most_common():
             if count / self.steps >= least:
                 print(f"{count / self.steps:10.1f} {100 * count / everything:5.1f} %  {name}")

@@ -9,21 +9,15 @@
 # says where the results go for programs to read (build/bench/results.json, or
 # results-KERNEL_CONFIG.json there).
 
-# shellcheck source=tools/lib.sh
-. "$(dirname "$0")/../tools/lib.sh"
+# shellcheck source=bench/lib.sh
+. "$(dirname "$0")/lib.sh"
 
-"$TOP/bench/build.sh"
+build_bench
 [ -n "${ICOUNT-1}" ] && export ICOUNT=1
 results=${RESULTS:-$TOP/build/bench/results${KERNEL_CONFIG:+-$KERNEL_CONFIG}.json}
 rm -f "$results"
 # What follows the mark is the file.
 mark="=== results"
-other=(--oracle=binder) bench=bench
-if [ "$KERNEL_CONFIG" = rust-binder ]; then
-	other=()
-	bench="mkdir /dev/binderfs && mount -t binder binder /dev/binderfs &&
-		bench -o 'Rust Binder' -c /dev/binderfs/binder"
-fi
 "$TOP/tools/vm/run" ${other[@]+"${other[@]}"} --add "$TOP/build/bench/bench=/bin/bench" \
 	--timeout "${TIMEOUT:-1800}" \
 	--cmd "$bench ${ICOUNT:+-i} -j /tmp/results $* && echo '$mark' && cat /tmp/results" |

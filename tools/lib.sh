@@ -49,7 +49,7 @@ die()
 }
 
 [ -z "$KERNEL_CONFIG" ] || [ -e "$TOP/tools/own-kernel/$KERNEL_CONFIG.config" ] ||
-	die "KERNEL_CONFIG=$KERNEL_CONFIG is no kernel that there is a configuration for: kasan, kcsan and rust-binder are"
+	die "KERNEL_CONFIG=$KERNEL_CONFIG is no kernel that there is a configuration for: kasan, kcsan, rust-binder and small are"
 ROOT=${RUST_IPC_ROOT:-$(root_path)}
 # A module fits one kernel. (Used where this is sourced.)
 # shellcheck disable=SC2034
