@@ -303,6 +303,12 @@ impl Inner {
         }
         wanted
     }
+
+    /// Userspace could not be asked for the thread that was counted.
+    pub(super) fn forget_request(&mut self) {
+        // One may have registered meanwhile, unasked.
+        self.requested_threads = self.requested_threads.saturating_sub(1);
+    }
 }
 
 /// An open file.

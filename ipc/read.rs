@@ -114,26 +114,43 @@ impl Thread {
                 }
             };
             ending.wake.notify();
-            // A message that could not be returned does not end the read, unless there is something
-            // else to return.
-            let is_done = match taken.transaction.take() {
-                Some(transaction) => {
-                    let is_delivered = self.deliver(&mut buffer, transaction, &mut taken.parcel)?;
-                    is_delivered || ending.wants_thread || !is_fresh || buffer.written() > 4
-                }
-                None => true,
-            };
-            if is_done {
-                buffer.flush()?;
-                request.read_consumed = buffer.consumed as u64;
+            let wants_thread = ending.wants_thread;
+            let result = self.hand_out(&mut buffer, request, is_fresh, wants_thread, &mut taken);
+            if wants_thread && result.is_err() {
+                self.process.inner.lock().forget_request();
             }
-            if ending.wants_thread {
-                buffer.put_first(br::SPAWN_LOOPER)?;
-            }
-            if is_done {
+            if result? {
                 return Ok(());
             }
         }
+    }
+
+    /// Copies out what [`Thread::gather`] has gathered and taken. `false` if the read is to go on.
+    fn hand_out(
+        self: &Arc<Self>,
+        buffer: &mut ReadBuffer<'_>,
+        request: &mut WriteRead,
+        is_fresh: bool,
+        wants_thread: bool,
+        taken: &mut Taken,
+    ) -> Result<bool> {
+        // A message that could not be returned does not end the read, unless there is something
+        // else to return.
+        let is_done = match taken.transaction.take() {
+            Some(transaction) => {
+                let is_delivered = self.deliver(buffer, transaction, &mut taken.parcel)?;
+                is_delivered || wants_thread || !is_fresh || buffer.written() > 4
+            }
+            None => true,
+        };
+        if is_done {
+            buffer.flush()?;
+            request.read_consumed = buffer.consumed as u64;
+        }
+        if wants_thread {
+            buffer.put_first(br::SPAWN_LOOPER)?;
+        }
+        Ok(is_done)
     }
 
     /// Sleeps until there is something to return. With it comes whether that may be work of the

@@ -406,6 +406,33 @@ TEST_F(ipc, read_fault_in_message)
 	round_trip(client, server);
 }
 
+/* A read that fails has asked for no thread: the next one does. */
+TEST_F(ipc, read_fault_of_looper)
+{
+	struct peer *server = manager("server"), *client = member("client");
+	struct binder_write_read *bwr = arena_alloc(sizeof(*bwr));
+	__u8 *page = page_before_hole(server);
+	__u32 one = 1;
+
+	ASSERT_EQ(0, peer_ioctl(server, BINDER_SET_MAX_THREADS, arena_copy(&one, sizeof(one))));
+	bc(server, BC_ENTER_LOOPER);
+	ASSERT_EQ(0, submit(server));
+	call(client, 1, NULL, 0);
+	start_transact(client);
+	*bwr = (struct binder_write_read) {
+		.read_size = 256, .read_buffer = (uintptr_t)page + PAGE - 4,
+	};
+	EXPECT_EQ(-EFAULT, write_read(server, bwr));
+	ASSERT_EQ(0, finish(client));
+	ASSERT_BR(client, BR_TRANSACTION_COMPLETE, BR_FAILED_REPLY);
+	call(client, 2, NULL, 0);
+	start_transact(client);
+	ASSERT_EQ(0, receive(server));
+	ASSERT_BR_SPAWN(server, BR_TRANSACTION);
+	answer(server, message(server), NULL, 0);
+	take_reply(client, NULL, 0);
+}
+
 /* A buffer without room for any return there is waits for work, and leaves that for later. */
 FIXTURE(small_read) {
 };
