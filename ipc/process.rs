@@ -905,5 +905,13 @@ impl Process {
             drop(listener);
         }
         self.area.drain(drop);
+
+        // Who has a handle to one of its nodes may keep the record for long. That needs little.
+        let handles = self.handles.lock().take_unused();
+        let mut inner = self.inner.lock();
+        let queues = core::mem::replace(&mut inner.queues, Queues::new());
+        let nodes = core::mem::replace(&mut inner.nodes, Nodes::new());
+        drop(inner);
+        drop((handles, queues, nodes));
     }
 }

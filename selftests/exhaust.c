@@ -585,4 +585,25 @@ TEST_F_TIMEOUT(exhaust, files_in_a_ring, 300)
 	check_back(self);
 }
 
+/* When a process ends, its area's ranges are free again: also while somebody has a handle of its. */
+TEST_F_TIMEOUT(exhaust, ranges_of_dead_process, 300)
+{
+	const char *group = make_group("rich");
+	struct peer *rich = member_in(group, "rich", 1 << 20);
+	__u32 handle = offer(rich, self->server, PTR, COOKIE);
+	struct taking *t = new_taking(self);
+	long most = 0, left = 0;
+
+	t->handle = hand_over(self->server, self->taker, handle);
+	count(self->server, BC_RELEASE, handle);
+	ASSERT_EQ(-ENOSPC, take(self, self->taker, do_take_oneways, t));
+	ASSERT_EQ(1L << 16, t->count);
+	ASSERT_TRUE(eventually((most = kernel_memory(group)) >= t->count * RANGE - behind()));
+	kill_process(rich);
+	EXPECT_TRUE(eventually((left = kernel_memory(group)) < behind() + (64 << 10)));
+	TH_LOG("%ld KiB, and then %ld KiB", most >> 10, left >> 10);
+	check_back(self);
+	ASSERT_TRUE(eventually(remove_group(group)));
+}
+
 TEST_HARNESS_MAIN

@@ -78,6 +78,16 @@ struct Inner<B> {
     is_drained: bool,
 }
 
+impl<B> Inner<B> {
+    /// Takes the ranges when they are not needed any more, to be dropped without the lock. (Who has a
+    /// reference to something of the owner's may keep the area for long.)
+    fn take_unneeded(&mut self) -> Option<Ranges<B>> {
+        let is_drained = self.is_drained;
+        self.ranges
+            .take_if(|ranges| is_drained && ranges.live() == 0)
+    }
+}
+
 /// A receive area: one for each open file. `B` is what a delivered buffer carries until it is freed.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Area<B: Send + 'static> {
@@ -457,6 +467,8 @@ impl<B: Send + 'static> Area<B> {
             f(payload);
         }
         self.evict(table, Slot::evict);
+        let unneeded = self.inner.lock().take_unneeded();
+        drop(unneeded);
     }
 
     /// Completes [`Ranges::take`], and unlocks.
@@ -514,8 +526,10 @@ impl<B: Send + 'static> Area<B> {
         let idle_pages = ranges.release(handle);
         // SAFETY: No live range touches these pages, as `Ranges::release` says.
         let unused = unsafe { self.idle(&inner, outside(table, &idle_pages, &inside)) };
+        let unneeded = inner.take_unneeded();
         drop(inner);
         drop(unused);
+        drop(unneeded);
     }
 
     /// No buffer covers the pages of `slots` any more. Returns those that are not kept, to be dropped
