@@ -301,31 +301,6 @@ impl<W, S: Storage> Arena<W, S> {
         })
     }
 
-    /// The item of `queue` that follows the one at `after`, and where it is; the first one if there is
-    /// none at `after` any more.
-    pub(crate) fn following(
-        &self,
-        queue: Queue,
-        after: Option<Position>,
-    ) -> Option<(Position, &W)> {
-        let before = after.and_then(|position| {
-            let slot = self.slots.get(position.index)?;
-            let is_there =
-                slot.generation == position.generation && matches!(slot.content, Content::Item(_));
-            is_there.then_some(slot.next)
-        });
-        let index = before.or_else(|| self.first(queue))?;
-        let slot = self.slots.get(index)?;
-        let Content::Item(item) = &slot.content else {
-            return None;
-        };
-        let position = Position {
-            index,
-            generation: slot.generation,
-        };
-        Some((position, item))
-    }
-
     /// The number of slots in use: the queues and the items in all of them.
     pub(crate) fn used(&self) -> usize {
         (self.slots.capacity() - self.slots.free()) as usize

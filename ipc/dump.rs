@@ -343,7 +343,7 @@ impl Process {
         let left = at.left.checked_sub(1)?;
         let inner = self.inner.lock();
         let queue = queue(&inner)?;
-        let (position, work) = inner.queues.following(queue, at.after)?;
+        let (position, work) = inner.queues.positions_after(queue, at.after).next()?;
         let item = match work {
             Work::Transaction(transaction) => Item::Transaction(transaction.look()),
             Work::Complete(_) => Item::COMPLETION,

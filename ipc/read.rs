@@ -44,6 +44,12 @@ impl ReadBuffer<'_> {
         self.consumed.saturating_add(self.returns.bytes.len())
     }
 
+    /// Whether there is more in the buffer than a `BR_NOOP`. As in the C driver, what was there before
+    /// the read counts by its length.
+    fn has_returns(&self) -> bool {
+        self.written() != 4
+    }
+
     /// Copies out what has been gathered.
     fn flush(&mut self) -> Result {
         let address = self.address.wrapping_add(self.consumed);
@@ -95,8 +101,7 @@ impl Thread {
             consumed: request.read_consumed as usize,
             returns: Output::new(self),
         };
-        let is_fresh = buffer.consumed == 0;
-        if is_fresh {
+        if buffer.consumed == 0 {
             if buffer.size < 4 {
                 return Err(EINVAL);
             }
@@ -106,7 +111,7 @@ impl Thread {
         }
         loop {
             let mut taken = Taken::default();
-            let ending = match self.gather(&mut buffer, is_fresh, nonblocking, &mut taken) {
+            let ending = match self.gather(&mut buffer, nonblocking, &mut taken) {
                 Ok(ending) => ending,
                 Err(error) => {
                     self.pass_on();
@@ -115,7 +120,7 @@ impl Thread {
             };
             ending.wake.notify();
             let wants_thread = ending.wants_thread;
-            let result = self.hand_out(&mut buffer, request, is_fresh, wants_thread, &mut taken);
+            let result = self.hand_out(&mut buffer, request, wants_thread, &mut taken);
             if wants_thread && result.is_err() {
                 self.process.inner.lock().forget_request();
             }
@@ -130,7 +135,6 @@ impl Thread {
         self: &Arc<Self>,
         buffer: &mut ReadBuffer<'_>,
         request: &mut WriteRead,
-        is_fresh: bool,
         wants_thread: bool,
         taken: &mut Taken,
     ) -> Result<bool> {
@@ -139,7 +143,7 @@ impl Thread {
         let is_done = match taken.transaction.take() {
             Some(transaction) => {
                 let is_delivered = self.deliver(buffer, transaction, &mut taken.parcel)?;
-                is_delivered || wants_thread || !is_fresh || buffer.written() > 4
+                is_delivered || wants_thread || buffer.has_returns()
             }
             None => true,
         };
@@ -191,7 +195,6 @@ impl Thread {
     fn gather(
         self: &Arc<Self>,
         buffer: &mut ReadBuffer<'_>,
-        is_fresh: bool,
         nonblocking: bool,
         taken: &mut Taken,
     ) -> Result<Ending> {
@@ -202,8 +205,7 @@ impl Thread {
                 let is_own = self.has_own_work(&inner);
                 let is_processes = for_process && !inner.queues.is_empty(todo);
                 if !is_own && !is_processes {
-                    let has_returned = !is_fresh || buffer.written() > 4;
-                    if has_returned || self.need_return.load(Relaxed) {
+                    if buffer.has_returns() || self.need_return.load(Relaxed) {
                         break 'wait inner;
                     }
                     // What was there needed no return after all.

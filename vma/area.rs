@@ -867,16 +867,9 @@ fn each_page(
 
 /// Clears the bytes of a buffer that nobody is to read any more.
 fn clear(table: &Table, handle: &Handle) {
-    let mut offset = 0;
-    while offset < handle.len_bytes() {
-        let at = handle.start_bytes().saturating_add(offset) % PAGE_SIZE;
-        let part = (handle.len_bytes() - offset).min(PAGE_SIZE - at);
-        // It fails if a page is absent, but all are there.
-        let bytes = offset..offset + part;
-        let _ = each_page(table, handle, bytes, |_, page, at, len| {
-            // SAFETY: Only who has the handle writes to this part of the page.
-            unsafe { page.fill_zero_raw(at, len) }
-        });
-        offset += part;
-    }
+    // It fails if a page is absent, but all are there.
+    let _ = each_page(table, handle, 0..handle.len_bytes(), |_, page, at, len| {
+        // SAFETY: Only who has the handle writes to this part of the page.
+        unsafe { page.fill_zero_raw(at, len) }
+    });
 }
