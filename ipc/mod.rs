@@ -16,13 +16,9 @@
 //!
 //! # Lock order
 //!
-//! Outermost first. Two locks of one class are never held together.
-//!
-//! 1. `Context::manager`
-//! 2. `Process::handles`
-//! 3. `Process::inner`
-//!
-//! `Registry::processes`, a mutex, is held with none of these.
+//! `Context::manager_uid`, then `Context::manager` or `Process::inner`; `Process::handles`, then
+//! `Process::inner`. Two locks of one class are never held together. `Registry::processes`, a mutex,
+//! is held with none of these.
 //!
 //! `Process::inner` guards the process's threads, nodes, queues and call stacks, all of them. Nothing
 //! in `vma` is called with one of these locks held, and no [`Transaction`], [`Node`] or [`Thread`]

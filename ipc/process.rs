@@ -14,7 +14,7 @@ use kernel::{
         aref::ARef, atomic::Relaxed, poll::PollTable, Arc, ArcBorrow, CondVar, SpinLock,
         SpinLockGuard,
     },
-    task::{Pid, Task},
+    task::Pid,
     uaccess::{UserPtr, UserSlice},
 };
 
@@ -25,7 +25,7 @@ use super::{
     node::{Hold, Nodes, Settled},
     registry,
     stats::{ProcessCount, ProcessCounts},
-    task::{self, OwnFile},
+    task::{self, OwnFile, ThreadGroup},
     thread::{ExtendedError, Thread},
     transaction::{self, Blank, Spare},
     work::{Queues, Work},
@@ -247,6 +247,7 @@ impl Inner {
         if let Some(death) = death {
             death.was_moved(self, position);
         }
+        // (A freeze notification is only ever queued here, so it never comes from elsewhere.)
         self.wake_for_todo(false)
     }
 
@@ -318,9 +319,9 @@ pub(crate) struct Process {
     _count: ProcessCount,
     pub(super) counts: ProcessCounts,
     pub(super) key: registry::Key,
-    /// The thread group leader of the opener.
-    pub(super) task: ARef<Task>,
-    /// Its thread group, in the initial pid namespace.
+    /// The opener's thread group.
+    pub(super) group: ThreadGroup,
+    /// Its number in the initial pid namespace.
     pub(super) tgid: Pid,
     /// The credentials that the file was opened with: what LSMs are asked about.
     pub(super) cred: ARef<Credential>,
@@ -344,6 +345,7 @@ impl Process {
         let current = kernel::current!();
         let mm: &Mm = current.mm().ok_or(EINVAL)?;
         let tgid = current.tgid();
+        let group = ThreadGroup::current()?;
         let area = Area::new(context.lru.clone(), mm.into(), tgid, context.max_area_bytes)?;
         let process = Arc::pin_init(
             pin_init!(Self {
@@ -351,7 +353,7 @@ impl Process {
                 counts: ProcessCounts::new(),
                 key: context.registry.new_key(tgid),
                 context,
-                task: current.group_leader().into(),
+                group,
                 tgid,
                 cred: file.cred().into(),
                 default_nice: task::nice(),
@@ -905,6 +907,7 @@ impl Process {
             drop(listener);
         }
         self.area.drain(drop);
+        self.area.forget_owner();
 
         // Who has a handle to one of its nodes may keep the record for long. That needs little.
         let handles = self.handles.lock().take_unused();

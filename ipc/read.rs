@@ -92,7 +92,7 @@ impl Thread {
     /// # Errors
     ///
     /// `EFAULT`, `EINTR`, `EAGAIN` for a nonblocking read without work, and `EINVAL` for a buffer
-    /// without room for a single return.
+    /// without room for a single code.
     pub(super) fn read(self: &Arc<Self>, request: &mut WriteRead, nonblocking: bool) -> Result {
         // CAST: `usize` is 64 bits wide wherever this driver runs; see the crate root.
         let mut buffer = ReadBuffer {
@@ -101,10 +101,10 @@ impl Thread {
             consumed: request.read_consumed as usize,
             returns: Output::new(self),
         };
+        if buffer.size < 4 {
+            return Err(EINVAL);
+        }
         if buffer.consumed == 0 {
-            if buffer.size < 4 {
-                return Err(EINVAL);
-            }
             // At once: a buffer that cannot be written is found out before anything is lost.
             buffer.put_first(br::NOOP)?;
             buffer.consumed = 4;
@@ -358,8 +358,7 @@ impl Thread {
         }
         // Nobody waits for the answer to a call whose sender is gone.
         if let Some(from) = message.from.as_ref().filter(|from| !from.is_dead()) {
-            let current = kernel::current!();
-            delivery.sender_pid = from.process.task.tgid_nr_ns(current.active_pid_ns());
+            delivery.sender_pid = from.process.group.number();
         }
         buffer.returns.push_delivery(code, &delivery);
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What the current task has, and the kernel crate has no safe way to, or none as fast: its nice
-//! value, its memory, its files, the time in ticks.
+//! value, its thread group, its memory, its files, the time in ticks.
 
 #![allow(unsafe_code)]
+
+use core::ptr::NonNull;
 
 use kernel::{
     bindings,
@@ -13,7 +15,7 @@ use kernel::{
         aref::ARef,
         atomic::{Atomic, Relaxed},
     },
-    task::Task,
+    task::{Pid, Task},
     uaccess::UserPtr,
 };
 
@@ -61,6 +63,53 @@ pub(super) fn set_nice(value: i32) {
     // SAFETY: As above.
     // CAST: widens.
     unsafe { bindings::set_user_nice(current, lowest as c_long) };
+}
+
+/// A thread group: its numbers. (Not a task: that would stay, with much besides, as long as this.)
+///
+/// # Invariants
+///
+/// It has a reference to the `struct pid` of a thread group.
+pub(super) struct ThreadGroup(NonNull<bindings::pid>);
+
+// SAFETY: Any thread may count references, and look at the numbers, which do not change.
+unsafe impl Send for ThreadGroup {}
+// SAFETY: As above.
+unsafe impl Sync for ThreadGroup {}
+
+impl ThreadGroup {
+    /// The current task's.
+    pub(super) fn current() -> Result<Self> {
+        // SAFETY: The current task is valid while it runs this.
+        let pid =
+            unsafe { bindings::get_task_pid(Task::current_raw(), bindings::pid_type_PIDTYPE_TGID) };
+        // INVARIANT: The reference is ours. (A task that runs has a thread group.)
+        NonNull::new(pid).map(Self).ok_or(ESRCH)
+    }
+
+    /// Its number where the current task lives; 0 if it has none there, or all of it is gone.
+    pub(super) fn number(&self) -> Pid {
+        let pid = self.0.as_ptr();
+        // SAFETY: By the type invariant it is there. The pointer is stored to as a whole when the group
+        // comes and goes, and only compared.
+        let first = unsafe {
+            core::ptr::read_volatile(
+                &raw const (*pid).tasks[bindings::pid_type_PIDTYPE_TGID as usize].first,
+            )
+        };
+        if first.is_null() {
+            return 0;
+        }
+        // SAFETY: As above.
+        unsafe { bindings::pid_vnr(pid) }
+    }
+}
+
+impl Drop for ThreadGroup {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is a reference to give up, which is this one.
+        unsafe { bindings::put_pid(self.0.as_ptr()) };
+    }
 }
 
 /// The time in ticks, as far as 32 bits go.

@@ -606,4 +606,35 @@ TEST_F_TIMEOUT(exhaust, ranges_of_dead_process, 300)
 	ASSERT_TRUE(eventually(remove_group(group)));
 }
 
+#define DYING 50
+
+/*
+ * A process that has ended takes little memory, whoever has a handle to an object of its: no
+ * task, no address space.
+ */
+TEST_F_TIMEOUT(exhaust, dead_processes, 300)
+{
+	const char *group = make_group("dying");
+	__u32 handles[DYING];
+	long most, left = 0;
+	int i;
+
+	/* What they are made of is charged to where they are made. */
+	set_group(group, "cgroup.procs", "0");
+	for (i = 0; i < DYING; i++) {
+		struct peer *p = member_in(group, "dying", AREA_LEN);
+
+		handles[i] = offer(p, self->server, PTR, COOKIE);
+		kill_process(p);
+	}
+	set_group(CGROUPS, "cgroup.procs", "0");
+	most = kernel_memory(group);
+	EXPECT_TRUE(eventually((left = kernel_memory(group)) < behind() + DYING * (4L << 10)));
+	TH_LOG("%ld KiB, and then %ld KiB", most >> 10, left >> 10);
+	for (i = 0; i < DYING; i++)
+		count(self->server, BC_RELEASE, handles[i]);
+	check_back(self);
+	ASSERT_TRUE(eventually(remove_group(group)));
+}
+
 TEST_HARNESS_MAIN

@@ -24,6 +24,11 @@ struct mem_cgroup *rust_ipc_get_mem_cgroup_from_mm(struct mm_struct *mm)
 	return get_mem_cgroup_from_mm(mm);
 }
 
+bool rust_ipc_mem_cgroup_tryget(struct mem_cgroup *memcg)
+{
+	return mem_cgroup_tryget(memcg);
+}
+
 void rust_ipc_mem_cgroup_put(struct mem_cgroup *memcg)
 {
 	mem_cgroup_put(memcg);

@@ -16,6 +16,7 @@ mod extern_c {
 
     unsafe extern "C" {
         pub(super) fn rust_ipc_get_mem_cgroup_from_mm(mm: *mut mm_struct) -> *mut mem_cgroup;
+        pub(super) fn rust_ipc_mem_cgroup_tryget(memcg: *mut mem_cgroup) -> bool;
         pub(super) fn rust_ipc_mem_cgroup_put(memcg: *mut mem_cgroup);
         pub(super) fn rust_ipc_set_active_memcg(memcg: *mut mem_cgroup) -> *mut mem_cgroup;
         pub(super) fn rust_ipc_page_memcg(page: *mut page) -> *mut mem_cgroup;
@@ -26,7 +27,7 @@ mod extern_c {
 ///
 /// # Invariants
 ///
-/// The pointer came from `get_mem_cgroup_from_mm()`, and this owns the reference that it took.
+/// The pointer came from `get_mem_cgroup_from_mm()`, and this owns a reference.
 pub(crate) struct Memcg(NonNull<bindings::mem_cgroup>);
 
 // SAFETY: The reference count of a cgroup may be changed by any thread.
@@ -41,6 +42,14 @@ impl Memcg {
         let memcg = unsafe { extern_c::rust_ipc_get_mem_cgroup_from_mm(mm.as_raw()) };
         // INVARIANT: It has taken a reference, which is now ours.
         NonNull::new(memcg).map(Self)
+    }
+
+    /// Another reference, which can be had as long as there is this one.
+    pub(crate) fn another(&self) -> Option<Self> {
+        // SAFETY: By the type invariant there is a reference: this one.
+        let is_taken = unsafe { extern_c::rust_ipc_mem_cgroup_tryget(self.0.as_ptr()) };
+        // INVARIANT: It has taken another reference, which is that one's.
+        is_taken.then(|| Self(self.0))
     }
 
     /// Charges what `allocate` allocates with `__GFP_ACCOUNT` to `this`; if there is no cgroup, to

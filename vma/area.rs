@@ -134,7 +134,7 @@ pub(crate) trait AreaOwner: 'static {
 /// - `EBUSY`: the area is, or has been, mapped. (Of two that get past this, one gets it when it is
 ///   to be claimed.)
 pub(crate) unsafe fn prepare<O: AreaOwner>(area: &Area<O::Payload>, desc: &mut VmaDesc) -> Result {
-    if desc.mm() != area.backing.mm.as_raw().cast_const() {
+    if !area.backing.is_of(desc.mm()) {
         return Err(EINVAL);
     }
     desc.try_clear_maywrite().map_err(|_| EPERM)?;
@@ -203,7 +203,7 @@ impl<B: Send + 'static> Area<B> {
     fn claim(&self, addresses: Range<usize>) -> Result<Arc<Backing<B>>> {
         let current = kernel::current!();
         let mm = current.mm().ok_or(EINVAL)?;
-        if mm.as_raw() != self.backing.mm.as_raw() {
+        if !self.backing.is_of(mm.as_raw()) {
             return Err(EINVAL);
         }
         if self.backing.claim.as_ref().is_some() {
@@ -216,10 +216,11 @@ impl<B: Send + 'static> Area<B> {
         }
         let memcg = Memcg::of(mm);
         self.backing.lru.prepare(memcg.as_ref())?;
+        // Before anybody can take a page. (Nobody else claims it now: that takes the mmap lock.)
+        self.backing.set_memcg(memcg);
         let claim = Claim {
             start: addresses.start,
             len,
-            memcg,
         };
         if !self.backing.claim.populate(claim) {
             return Err(EBUSY);
@@ -311,6 +312,7 @@ impl<B: Send + 'static> Area<B> {
     #[cold]
     fn populate(&self, table: &Table, handle: &Handle) -> Result<Option<KBox<Filled>>, AllocError> {
         let mut pending = None;
+        let memcg = self.backing.memcg();
         let (pages, inside) = (pages(handle), inside(handle));
         for (index, slot) in pages.clone().zip(table.slots(pages)) {
             if slot.load().page().is_some() {
@@ -324,7 +326,7 @@ impl<B: Send + 'static> Area<B> {
                 let filled = KBox::new(Filled::default(), GFP_KERNEL_ACCOUNT);
                 pending = Some(filled.map_err(|_| AllocError::NoMemory)?);
             }
-            let page = Backing::alloc(&self.backing, index, false)?;
+            let page = Backing::alloc(&self.backing, memcg.as_ref(), index, false)?;
             slot.put_pending(page).map_err(|_| AllocError::Invalid)?;
         }
         Ok(pending)
@@ -373,11 +375,11 @@ impl<B: Send + 'static> Area<B> {
         sizes: &[usize],
         f: impl Fn(Flags) -> Result<T, E>,
     ) -> Result<T, AllocError> {
-        let claim = self.backing.claim.as_ref().ok_or(AllocError::Unmapped)?;
+        let memcg = self.backing.memcg();
         let account = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
         let flags = GFP_NOWAIT | account | __GFP_NOWARN;
         for _ in 0..CHARGE_TRIES {
-            if let Ok(memory) = Memcg::charge(claim.memcg.as_ref(), || f(flags)) {
+            if let Ok(memory) = Memcg::charge(memcg.as_ref(), || f(flags)) {
                 return Ok(memory);
             }
             // All at the same time: what the group has left need not be enough for any but the first,
@@ -387,7 +389,7 @@ impl<B: Send + 'static> Area<B> {
                 // An object takes a power of two, and a word to be charged by.
                 let taken = size.next_power_of_two() + size_of::<usize>();
                 for _ in 0..taken.div_ceil(PAGE_SIZE) {
-                    room.push(Backing::alloc(&self.backing, 0, false)?);
+                    room.push(Backing::alloc(&self.backing, memcg.as_ref(), 0, false)?);
                 }
             }
             drop(room);
@@ -469,6 +471,13 @@ impl<B: Send + 'static> Area<B> {
         self.evict(table, Slot::evict);
         let unneeded = self.inner.lock().take_unneeded();
         drop(unneeded);
+    }
+
+    /// The file is closed for good: what there is of its owner's need not stay.
+    ///
+    /// May sleep.
+    pub(crate) fn forget_owner(&self) {
+        self.backing.forget_owner();
     }
 
     /// Completes [`Ranges::take`], and unlocks.

@@ -17,7 +17,7 @@ use kernel::{
         aref::ARef,
         atomic::{Acquire, Atomic, Release},
         barrier::{self, smp_mb},
-        new_mutex, Arc, ArcBorrow, Mutex, SetOnce,
+        new_mutex, new_spinlock, Arc, ArcBorrow, Mutex, SetOnce, SpinLock,
     },
     task::Pid,
 };
@@ -41,9 +41,15 @@ pub(super) struct Claim {
     pub(super) start: usize,
     /// How much of the mapping is used, in bytes.
     pub(super) len: usize,
-    /// What the pages are charged to: the memory cgroup that the owner was in when it mapped the
-    /// area.
-    pub(super) memcg: Option<Memcg>,
+}
+
+/// Whose area it is, until the file is closed. (Somebody may have a reference to the area for longer:
+/// nothing large is to stay because of it.)
+#[derive(Default)]
+struct Owner {
+    mm: Option<ARef<Mm>>,
+    /// What the pages are charged to: the memory cgroup that `mm` was in when it mapped the area.
+    memcg: Option<Memcg>,
 }
 
 /// The pages of an area.
@@ -94,9 +100,10 @@ impl Table {
 #[pin_data]
 pub(super) struct Backing<B: Send + 'static> {
     pub(super) lru: Arc<Lru<Area<B>>>,
-    /// The address space of the owner.
-    pub(super) mm: ARef<Mm>,
-    /// Its thread group, in the initial pid namespace.
+    /// Nothing else is locked by who has this locked.
+    #[pin]
+    owner: SpinLock<Owner>,
+    /// The owner's thread group, in the initial pid namespace.
     pub(super) tgid: Pid,
     /// Set once, when the area is mapped.
     pub(super) claim: SetOnce<Claim>,
@@ -115,7 +122,7 @@ impl<B: Send + 'static> Backing<B> {
         Arc::pin_init(
             pin_init!(Self {
                 lru,
-                mm,
+                owner <- new_spinlock!(Owner { mm: Some(mm), memcg: None }, "Backing::owner"),
                 tgid,
                 claim: SetOnce::new(),
                 table: SetOnce::new(),
@@ -125,6 +132,36 @@ impl<B: Send + 'static> Backing<B> {
             }),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// Whether `mm` is the owner's address space. Not any more once that is forgotten.
+    pub(super) fn is_of(&self, mm: *const bindings::mm_struct) -> bool {
+        let owner = self.owner.lock();
+        owner
+            .mm
+            .as_ref()
+            .is_some_and(|own| own.as_raw().cast_const() == mm)
+    }
+
+    /// Notes what pages are to be charged to, as long as the owner is known.
+    pub(super) fn set_memcg(&self, memcg: Option<Memcg>) {
+        let mut owner = self.owner.lock();
+        let before = core::mem::replace(&mut owner.memcg, memcg);
+        drop(owner);
+        drop(before);
+    }
+
+    /// What pages are charged to. [`None`] if there are no memory cgroups, or it is forgotten.
+    pub(super) fn memcg(&self) -> Option<Memcg> {
+        self.owner.lock().memcg.as_ref()?.another()
+    }
+
+    /// The file is closed: gives up the references to the owner's address space and cgroup.
+    ///
+    /// May sleep.
+    pub(super) fn forget_owner(&self) {
+        let owner = core::mem::take(&mut *self.owner.lock());
+        drop(owner);
     }
 
     /// What the area is, while it is mapped.
@@ -171,7 +208,9 @@ impl<B: Send + 'static> Backing<B> {
     /// Takes a reference to the address space, unless it is being torn down. To drop it does not
     /// tear it down: that is left to a worker.
     fn users(&self) -> Option<ARef<MmWithUserAsync>> {
-        self.mm.mmget_not_zero().map(MmWithUser::into_mmput_async)
+        let owner = self.owner.lock();
+        let mm = owner.mm.as_ref()?.mmget_not_zero()?;
+        Some(MmWithUser::into_mmput_async(mm))
     }
 
     /// The VMA at the area's address is the area's, if that is still mapped: `close` comes before
@@ -236,7 +275,7 @@ impl<B: Send + 'static> Backing<B> {
         index: usize,
     ) -> Result<(), AllocError> {
         let slot = table.slot(index).ok_or(AllocError::Invalid)?;
-        let page = Self::alloc(this, index, true)?;
+        let page = Self::alloc(this, this.memcg().as_ref(), index, true)?;
         this.with_vma(table, |vma| {
             // A buffer beside ours may have been faster.
             if slot.load().page().is_some() {
@@ -252,17 +291,15 @@ impl<B: Send + 'static> Backing<B> {
         .map(drop)
     }
 
-    /// Allocates page `index`, charged to the owner. May sleep.
+    /// Allocates page `index`, charged to `memcg`, which [`Backing::memcg`] returned. May sleep.
     pub(super) fn alloc(
         this: &Arc<Self>,
+        memcg: Option<&Memcg>,
         index: usize,
         zeroed: bool,
     ) -> Result<AreaPage, AllocError> {
-        let claim = this.claim.as_ref().ok_or(AllocError::Unmapped)?;
-        Memcg::charge(claim.memcg.as_ref(), || {
-            AreaPage::alloc(Arc::as_ptr(this), index, zeroed)
-        })
-        .ok_or(AllocError::NoMemory)
+        Memcg::charge(memcg, || AreaPage::alloc(Arc::as_ptr(this), index, zeroed))
+            .ok_or(AllocError::NoMemory)
     }
 
     /// Puts an idle page on the shrinker's list. For the holder of the area's lock.
