@@ -15,7 +15,7 @@ use kernel::{
 
 use super::{
     gather::{self, Gather, Part, Piece},
-    lazy::LazyVec,
+    lazy::{LazyVec, USUAL},
     object::Objects,
     task,
     thread::Thread,
@@ -23,9 +23,6 @@ use super::{
     Buffer,
 };
 use crate::uapi::{self, object, BufferObject, FdArrayObject, FlatObject};
-
-/// Memory for so many objects is taken at once.
-const USUAL: usize = 32;
 
 /// Where a payload with objects goes, and what comes of these.
 pub(super) struct Transfer<'a> {

@@ -201,10 +201,10 @@ impl Table {
         Some((number.saturating_add(1), Some(seen)))
     }
 
-    /// Takes the memory of a table without handles, to be dropped without the lock. For the end of
-    /// the process. (A sender that is late may just have made a handle, which it takes back.)
-    pub(super) fn take_unused(&mut self) -> Option<Self> {
-        (self.len() == 0).then(|| core::mem::replace(self, Table::new(self.tgid)))
+    /// Takes the whole table, to be taken apart without the lock. For the end of the process. (What a
+    /// sender that is late makes in the new one, it takes back.)
+    pub(super) fn take_all(&mut self) -> Self {
+        core::mem::replace(self, Table::new(self.tgid))
     }
 
     /// How many there are.

@@ -6,6 +6,9 @@ use core::ops::{Deref, DerefMut};
 
 use kernel::{alloc::AllocError, prelude::*};
 
+/// Memory for so many is taken at once, where as many are to come.
+pub(super) const USUAL: usize = 32;
+
 /// A vector that is made when something is put into it. (Dropping a [`KVVec`] calls the allocator,
 /// even if it has no memory.)
 pub(super) struct LazyVec<T>(Option<KVVec<T>>);

@@ -19,7 +19,7 @@ use kernel::{
 };
 
 use super::{
-    lazy::{LazyVec, List},
+    lazy::{LazyVec, List, USUAL},
     node::{LocalReference, Node},
     process::Process,
     task,
@@ -264,6 +264,7 @@ impl Objects {
             list: List::new(),
             in_arrays: LazyVec::new(),
         };
+        let usual = self.list.len().min(USUAL);
         for object in self.list.iter() {
             let Object::File {
                 file,
@@ -274,10 +275,10 @@ impl Objects {
                 continue;
             };
             if descriptors.list.is_empty() {
-                descriptors.list.reserve(self.list.len())?;
+                descriptors.list.reserve(usual)?;
             }
             if *in_array && descriptors.in_arrays.is_empty() {
-                descriptors.in_arrays.reserve(self.list.len())?;
+                descriptors.in_arrays.reserve(usual)?;
             }
             let reservation =
                 FileDescriptorReservation::get_unused_fd_flags(file::flags::O_CLOEXEC)

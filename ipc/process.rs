@@ -876,12 +876,9 @@ impl Process {
             drop(removed);
             node.notify_deaths();
         }
+        let mut handles = self.handles.lock().take_all();
         let mut from = 0;
-        loop {
-            let step = self.handles.lock().remove_from(from);
-            let Some((next, removed)) = step else {
-                break;
-            };
+        while let Some((next, removed)) = handles.remove_from(from) {
             removed.finish();
             from = next;
         }
@@ -910,11 +907,10 @@ impl Process {
         self.area.forget_owner();
 
         // Who has a handle to one of its nodes may keep the record for long. That needs little.
-        let handles = self.handles.lock().take_unused();
         let mut inner = self.inner.lock();
         let queues = core::mem::replace(&mut inner.queues, Queues::new());
         let nodes = core::mem::replace(&mut inner.nodes, Nodes::new());
         drop(inner);
-        drop((handles, queues, nodes));
+        drop((queues, nodes));
     }
 }

@@ -91,7 +91,7 @@ impl ThreadGroup {
     pub(super) fn number(&self) -> Pid {
         let pid = self.0.as_ptr();
         // SAFETY: By the type invariant it is there. The pointer is stored to as a whole when the group
-        // comes and goes, and only compared.
+        // comes, executes another program, and goes; it is only compared.
         let first = unsafe {
             core::ptr::read_volatile(
                 &raw const (*pid).tasks[bindings::pid_type_PIDTYPE_TGID as usize].first,

@@ -494,9 +494,15 @@ TEST_F(small_read, call)
 TEST_F(ipc, tiny_read)
 {
 	struct peer *server = manager("server"), *client = member("client");
-	size_t len, i;
+	struct binder_write_read *bwr = arena_alloc(sizeof(*bwr));
+	static const __u64 consumed[] = { 1, 4, 1000 };
+	size_t len, i, j;
+	__u32 one = 1;
 
 	require_rust_ipc();
+	ASSERT_EQ(0, peer_ioctl(server, BINDER_SET_MAX_THREADS, arena_copy(&one, sizeof(one))));
+	bc(server, BC_ENTER_LOOPER);
+	ASSERT_EQ(0, submit(server));
 	call(client, 5, "abc", 3);
 	start_transact(client);
 	for (len = 1; len < 4; len++) {
@@ -506,9 +512,22 @@ TEST_F(ipc, tiny_read)
 		for (i = 0; i < sizeof(server->read); i++) {
 			ASSERT_EQ(0xa5, server->read[i]);
 		}
+		for (j = 0; j < ARRAY_SIZE(consumed); j++) {
+			*bwr = (struct binder_write_read) {
+				.read_size = len, .read_buffer = (uintptr_t)server->read,
+				.read_consumed = consumed[j],
+			};
+			EXPECT_EQ(-EINVAL, write_read(server, bwr));
+			EXPECT_EQ(consumed[j], bwr->read_consumed);
+			for (i = 0; i < sizeof(server->read); i++) {
+				ASSERT_EQ(0xa5, server->read[i]);
+			}
+		}
 	}
 	server->read_len = sizeof(server->read);
-	answer(server, take_call(server), NULL, 0);
+	ASSERT_EQ(0, receive(server));
+	ASSERT_BR_SPAWN(server, BR_TRANSACTION);
+	answer(server, message(server), NULL, 0);
 	take_reply(client, NULL, 0);
 }
 

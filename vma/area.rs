@@ -312,7 +312,7 @@ impl<B: Send + 'static> Area<B> {
     #[cold]
     fn populate(&self, table: &Table, handle: &Handle) -> Result<Option<KBox<Filled>>, AllocError> {
         let mut pending = None;
-        let memcg = self.backing.memcg();
+        let memcg = self.backing.memcg()?;
         let (pages, inside) = (pages(handle), inside(handle));
         for (index, slot) in pages.clone().zip(table.slots(pages)) {
             if slot.load().page().is_some() {
@@ -375,7 +375,7 @@ impl<B: Send + 'static> Area<B> {
         sizes: &[usize],
         f: impl Fn(Flags) -> Result<T, E>,
     ) -> Result<T, AllocError> {
-        let memcg = self.backing.memcg();
+        let memcg = self.backing.memcg()?;
         let account = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
         let flags = GFP_NOWAIT | account | __GFP_NOWARN;
         for _ in 0..CHARGE_TRIES {

@@ -143,7 +143,7 @@ impl<B: Send + 'static> Backing<B> {
             .is_some_and(|own| own.as_raw().cast_const() == mm)
     }
 
-    /// Notes what pages are to be charged to, as long as the owner is known.
+    /// Notes what pages are to be charged to. For the area's claim, when the file is open.
     pub(super) fn set_memcg(&self, memcg: Option<Memcg>) {
         let mut owner = self.owner.lock();
         let before = core::mem::replace(&mut owner.memcg, memcg);
@@ -151,9 +151,16 @@ impl<B: Send + 'static> Backing<B> {
         drop(before);
     }
 
-    /// What pages are charged to. [`None`] if there are no memory cgroups, or it is forgotten.
-    pub(super) fn memcg(&self) -> Option<Memcg> {
-        self.owner.lock().memcg.as_ref()?.another()
+    /// What pages are charged to; [`None`] if there are no memory cgroups.
+    ///
+    /// [`AllocError::Unmapped`] if the file is closed. (They must not be charged to anybody else then:
+    /// see [`Backing::list`].)
+    pub(super) fn memcg(&self) -> Result<Option<Memcg>, AllocError> {
+        let owner = self.owner.lock();
+        if owner.mm.is_none() {
+            return Err(AllocError::Unmapped);
+        }
+        Ok(owner.memcg.as_ref().and_then(Memcg::another))
     }
 
     /// The file is closed: gives up the references to the owner's address space and cgroup.
@@ -275,7 +282,7 @@ impl<B: Send + 'static> Backing<B> {
         index: usize,
     ) -> Result<(), AllocError> {
         let slot = table.slot(index).ok_or(AllocError::Invalid)?;
-        let page = Self::alloc(this, this.memcg().as_ref(), index, true)?;
+        let page = Self::alloc(this, this.memcg()?.as_ref(), index, true)?;
         this.with_vma(table, |vma| {
             // A buffer beside ours may have been faster.
             if slot.load().page().is_some() {
@@ -401,7 +408,7 @@ impl<B: Send + 'static> Reclaim for Area<B> {
             counters.contended.count();
             return candidate.rotate();
         };
-        // With the address space, the page tables go.
+        // With the address space, the page tables go. (Nor are there any when the file is closed.)
         let mm = backing.users();
         let vma = mm
             .as_ref()
