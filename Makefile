@@ -124,7 +124,7 @@ help:
 	@echo '                       (ARGS=-q: a quick look), also in build/bench/results.json'
 	@echo '  make bench-rust-binder'
 	@echo '                       beside the Rust driver of the kernel, on a kernel that has that'
-	@echo '  make bench-small     'make bench' on a kernel with little else'
+	@echo '  make bench-small     the same on a kernel with little else, beside the C driver'
 	@echo '  make bench-plots     plots of what size, handles and buffers do: build/bench/*.svg'
 	@echo '  make bench-pairs     wall-clock time of 1 to 8 pairs of processes (CPUS=8)'
 	@echo '  make bench-guard     does it cost more than bench/budget says? (part of make test)'

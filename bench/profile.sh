@@ -4,9 +4,9 @@
 # profile.sh ROW [WAY]: the instructions that a step of a row of the benchmark
 # takes, by function of kernel and module; the locks that it takes, and its
 # locked instructions. WAY is "rust_ipc", "C Binder", "SEQPACKET" or "pipes", and
-# on the kernel that has that "Rust Binder". Two runs differ in the number of steps alone; what they
-# differ in besides is the steps'. STEPS= says how many: a step of "one-way" is 500
-# messages.
+# on the kernel that has that "Rust Binder". Two runs differ in the number of steps
+# alone; what they differ in besides is the steps'. STEPS= says how many: a step of
+# "one-way" is 500 messages.
 
 # shellcheck source=bench/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -435,7 +435,8 @@ impl Node {
     }
 
     /// A handle's strong count became 0 (`Strong`), or the handle itself is gone (`Weak`). Called
-    /// with the handle's table locked; what is returned is to be finished with after unlocking.
+    /// with the handle's table locked, or by its only owner; what is returned is to be finished with
+    /// after unlocking.
     pub(super) fn remove_handle(self: &Arc<Self>, strength: Strength) -> Settled {
         let mut inner = self.owner.inner.lock();
         let state = self.state.access_mut(&mut inner);

@@ -90,6 +90,7 @@ impl ThreadGroup {
     /// Its number where the current task lives; 0 if it has none there, or all of it is gone.
     pub(super) fn number(&self) -> Pid {
         let pid = self.0.as_ptr();
+        // CAST: `PIDTYPE_TGID` is 1.
         // SAFETY: By the type invariant it is there. The pointer is stored to as a whole when the group
         // comes, executes another program, and goes; it is only compared.
         let first = unsafe {

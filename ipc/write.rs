@@ -739,6 +739,7 @@ fn fill(
             buffer: &mut buffer,
         };
         let offsets = user(data.offsets_address);
+        // CAST: as above. The sum is no more than the layout's, which was checked.
         let words = layout.offsets..layout.offsets + data.offsets_size as usize;
         let room = layout.buffers..layout.security_context;
         payload.copy_with_objects(offsets, words, room, &mut transfer)?;

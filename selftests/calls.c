@@ -1035,13 +1035,6 @@ TEST_F(ipc, flush_caller)
 
 /* ---- loopers ----------------------------------------------------------- */
 
-static void set_max_threads(struct peer *p, __u32 max)
-{
-	struct __test_metadata *_metadata = this_test;
-
-	ASSERT_EQ(0, peer_ioctl(p, BINDER_SET_MAX_THREADS, arena_copy(&max, sizeof(max))));
-}
-
 /* Sends a one-way message for the next read to have something. */
 static void send_one(struct peer *client)
 {

@@ -412,9 +412,8 @@ TEST_F(ipc, read_fault_of_looper)
 	struct peer *server = manager("server"), *client = member("client");
 	struct binder_write_read *bwr = arena_alloc(sizeof(*bwr));
 	__u8 *page = page_before_hole(server);
-	__u32 one = 1;
 
-	ASSERT_EQ(0, peer_ioctl(server, BINDER_SET_MAX_THREADS, arena_copy(&one, sizeof(one))));
+	set_max_threads(server, 1);
 	bc(server, BC_ENTER_LOOPER);
 	ASSERT_EQ(0, submit(server));
 	call(client, 1, NULL, 0);
@@ -497,10 +496,9 @@ TEST_F(ipc, tiny_read)
 	struct binder_write_read *bwr = arena_alloc(sizeof(*bwr));
 	static const __u64 consumed[] = { 1, 4, 1000 };
 	size_t len, i, j;
-	__u32 one = 1;
 
 	require_rust_ipc();
-	ASSERT_EQ(0, peer_ioctl(server, BINDER_SET_MAX_THREADS, arena_copy(&one, sizeof(one))));
+	set_max_threads(server, 1);
 	bc(server, BC_ENTER_LOOPER);
 	ASSERT_EQ(0, submit(server));
 	call(client, 5, "abc", 3);

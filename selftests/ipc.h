@@ -598,6 +598,13 @@ static inline long map_area(struct peer *p, size_t len)
 	return 0;
 }
 
+static inline void set_max_threads(struct peer *p, __u32 max)
+{
+	struct __test_metadata *_metadata = this_test;
+
+	ASSERT_EQ(0, peer_ioctl(p, BINDER_SET_MAX_THREADS, arena_copy(&max, sizeof(max))));
+}
+
 /* Turns the "returns at once" of a thread's first read off, as any ioctl does. */
 static inline void settle(struct peer *p)
 {
