@@ -124,9 +124,11 @@ impl<W> slab::Chained for Slot<W> {
 /// - The slots that are in use form rings by `next` and `previous`. A ring has at most one
 ///   sentinel; one without is a single item (see [`Arena::push_back_with`]).
 /// - `reserved` is at most the number of vacant slots.
+/// - `items` is the number of items, in all queues and in none.
 pub(crate) struct Arena<W, S: Storage = Heap> {
     slots: Slab<Slot<W>, SLOTS, FANOUT, S>,
     reserved: u32,
+    items: u32,
 }
 
 impl<W, S: Storage> Arena<W, S> {
@@ -135,6 +137,7 @@ impl<W, S: Storage> Arena<W, S> {
         Self {
             slots: Slab::new(),
             reserved: 0,
+            items: 0,
         }
     }
 
@@ -250,6 +253,7 @@ impl<W, S: Storage> Arena<W, S> {
     }
 
     /// Whether there is nothing in `queue`, or no such queue.
+    #[inline]
     pub(crate) fn is_empty(&self, queue: Queue) -> bool {
         self.first(queue).is_none()
     }
@@ -341,6 +345,7 @@ impl<W, S: Storage> Arena<W, S> {
     /// Fills a vacant slot that is to be between these two.
     fn fill(&mut self, index: u32, content: Content<W>, previous: u32, next: u32) -> Position {
         let mut generation = NonZeroU32::MIN;
+        self.items += u32::from(matches!(content, Content::Item(_)));
         if let Some(slot) = self.slots.get_mut(index) {
             slot.content = content;
             slot.previous = previous;
@@ -366,7 +371,10 @@ impl<W, S: Storage> Arena<W, S> {
             }
         }
         match content {
-            Content::Item(item) => Some(item),
+            Content::Item(item) => {
+                self.items = self.items.saturating_sub(1);
+                Some(item)
+            }
             Content::Vacant | Content::Sentinel => None,
         }
     }
@@ -388,6 +396,10 @@ impl<W, S: Storage> Arena<W, S> {
     /// The index of the first item of `queue`.
     #[inline]
     fn first(&self, queue: Queue) -> Option<u32> {
+        // Mostly there is nothing in any.
+        if self.items == 0 {
+            return None;
+        }
         let next = self.sentinel(queue)?.next;
         (next != queue.sentinel).then_some(next)
     }

@@ -17,12 +17,14 @@ use super::{
     gather::{self, Gather, Part, Piece},
     lazy::{LazyVec, USUAL},
     object::Objects,
-    task,
     thread::Thread,
     transaction::Failure,
     Buffer,
 };
-use crate::uapi::{self, object, BufferObject, FdArrayObject, FlatObject};
+use crate::{
+    uapi::{self, object, BufferObject, FdArrayObject, FlatObject},
+    vma::uaccess,
+};
 
 /// Where a payload with objects goes, and what comes of these.
 pub(super) struct Transfer<'a> {
@@ -103,7 +105,7 @@ impl Payload {
             let len = (words.end - at).min(chunk.len());
             let chunk = chunk.get_mut(..len).ok_or(Failure::failed(EINVAL))?;
             let from = offsets.wrapping_byte_add(at - words.start);
-            task::read_user(chunk, from).map_err(Failure::failed)?;
+            uaccess::read(chunk, from).map_err(Failure::failed)?;
             transfer.write(at, chunk)?;
             for (offset, number) in chunk.chunks_exact(8).zip((at - words.start) / 8..) {
                 let [offset] = uapi::u64s_from(offset);
@@ -172,7 +174,7 @@ impl Payload {
         }
         let address = self.address.wrapping_byte_add(self.copied);
         let mut bytes = [0; N];
-        task::read_user(&mut bytes, address).or(Err(invalid))?;
+        uaccess::read(&mut bytes, address).or(Err(invalid))?;
         self.copied += N;
         Ok(bytes)
     }

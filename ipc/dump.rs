@@ -347,7 +347,7 @@ impl Process {
         let item = match work {
             Work::Transaction(transaction) => Item::Transaction(transaction.look()),
             Work::Complete(_) => Item::COMPLETION,
-            Work::Node(node) => Item::Other("news of node", node.number.into()),
+            Work::Node(node) => Item::Other("news of node", node.number.get().into()),
             Work::Death(death) => Item::Other("news of a death, cookie", death.cookie()),
             Work::Freeze(freeze) => Item::Other("news of a freeze, cookie", freeze.cookie()),
             Work::ReturnError => Item::Other("return_error", 0),
@@ -376,7 +376,7 @@ impl Process {
         };
         let seen = node.look(&inner);
         let counts = &seen.counts;
-        let (ptr, cookie, number) = (node.ptr, node.cookie, node.number);
+        let (ptr, cookie, number) = (node.ptr, node.cookie, node.number.get());
         let work = InQueue::new(&inner);
         drop(inner);
         if all {
@@ -419,7 +419,7 @@ impl Process {
             "  handle {}: node={}:{} strong={} weak={}{}{}{}\n",
             seen.number,
             seen.node.owner.tgid,
-            seen.node.number,
+            seen.node.number.get(),
             seen.strong,
             seen.weak,
             mark(is_dead, " dead"),

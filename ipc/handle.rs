@@ -98,7 +98,7 @@ impl Handle {
             tgid,
             handle: number,
             node_tgid: self.node.owner.tgid,
-            node: self.node.number,
+            node: self.node.number.get(),
             strong: self.strong,
             weak: self.weak,
         });

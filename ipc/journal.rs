@@ -74,7 +74,6 @@ pub(crate) struct Sent {
     code: u32,
     flags: u32,
     at: u32,
-    /// It was sent, so it fits in an area, and this fits in 32 bits.
     data_size: u32,
     offsets_size: u32,
 }
@@ -88,13 +87,12 @@ impl Sent {
             context: to.context.number,
             to_tgid: to.tgid,
             to_tid,
-            node: message.target.map_or(0, |target| target.node),
+            node: message.target.map_or(0, |target| target.node.get()),
             code: message.code,
             flags: message.flags,
             at: message.sent,
-            // CAST: see the fields.
-            data_size: message.data_size as u32,
-            offsets_size: message.offsets_size as u32,
+            data_size: message.data_size,
+            offsets_size: message.offsets_size,
         }
     }
 

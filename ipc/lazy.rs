@@ -31,14 +31,8 @@ impl<T> LazyVec<T> {
         list.push_within_capacity(value).map_err(|_| AllocError)
     }
 
-    /// Adds `value`. May sleep. `ENOMEM`.
-    pub(super) fn push(&mut self, value: T) -> Result<(), AllocError> {
-        self.reserve(1)?;
-        self.push_within_capacity(value)
-    }
-
     /// Drops those that `keep` says no to.
-    pub(super) fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
+    fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
         if let Some(list) = &mut self.0 {
             list.retain(keep);
         }
@@ -118,6 +112,10 @@ impl<T> List<T> {
     pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         self.first.take_if(|value| !keep(value));
         self.rest.retain(|value| keep(value));
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        Iterator::chain(self.first.iter_mut(), &mut *self.rest)
     }
 
     /// Everything in it.

@@ -66,20 +66,13 @@ use crate::vma;
 /// What a delivered buffer carries until userspace frees it.
 pub(crate) struct Payload {
     /// The hold on the node that the message was sent to. None in a reply.
-    _hold: Option<Hold>,
+    hold: Option<Hold>,
     /// What the message refers to.
     objects: Option<KBox<Objects>>,
 }
 
 // What a receive area's memory for buffers is allocated by: one more byte would take up twice that.
 kernel::static_assert!(size_of::<crate::alloc::ranges::Chunk<Payload>>() == 2048);
-
-impl Payload {
-    /// Takes the file descriptors that go with the buffer, if there are any.
-    fn take_descriptors(&mut self) -> Option<KVVec<u32>> {
-        self.objects.as_mut()?.take_descriptors()
-    }
-}
 
 /// A receive area whose buffers carry a [`Payload`].
 pub(crate) type Area = vma::Area<Payload>;

@@ -6,6 +6,8 @@
 //! yet freed ([`Hold`]), and by its owner, which is told by `BR_INCREFS`, `BR_ACQUIRE`, `BR_RELEASE`
 //! and `BR_DECREFS` whether anybody still refers to it.
 
+use core::num::NonZero;
+
 use kernel::{
     prelude::*,
     rbtree::RBTree,
@@ -89,7 +91,7 @@ pub(crate) struct Node {
     /// A value of the owner's choice.
     pub(super) cookie: u64,
     /// Number of the node among all that its owner ever had, from 1.
-    pub(super) number: u32,
+    pub(super) number: NonZero<u32>,
     /// `flat_binder_object.flags` at creation.
     flags: u32,
     pub(super) owner: Arc<Process>,
@@ -168,7 +170,7 @@ impl Node {
             node.state.access_mut(&mut inner).entry = entry;
             trace::NodeMade::trace(|| trace::NodeMade {
                 tgid: owner.tgid,
-                node: number,
+                node: number.get(),
             });
             drop(inner);
             return Ok(node);
@@ -191,7 +193,7 @@ impl Node {
         if node.is_some() {
             trace::NodeGone::trace(|| trace::NodeGone {
                 tgid: self.owner.tgid,
-                node: self.number,
+                node: self.number.get(),
             });
         }
         Removed {
@@ -517,7 +519,7 @@ impl Node {
         let (strong, weak) = (state.counts.strong.has, state.counts.weak.has);
         trace::NodeTold::trace(|| trace::NodeTold {
             tgid: self.owner.tgid,
-            node: self.number,
+            node: self.number.get(),
             strong,
             weak,
         });

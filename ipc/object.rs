@@ -16,15 +16,16 @@ use kernel::{
     prelude::*,
     security,
     sync::{aref::ARef, Arc},
+    task::Pid,
 };
 
 use super::{
-    lazy::{LazyVec, List, USUAL},
+    lazy::{List, USUAL},
     node::{LocalReference, Node},
     process::Process,
     task,
     thread::Thread,
-    transaction::{Failure, Name},
+    transaction::Failure,
     Buffer,
 };
 use crate::{
@@ -46,28 +47,28 @@ enum Object {
         /// Whether the descriptor goes with the buffer.
         in_array: bool,
     },
+    /// A descriptor of the receiver, which a file has become. In an array it is the receiver's while
+    /// it has the buffer, and closed when it gives that back: see [`Objects::descriptors`].
+    Descriptor { number: u32, in_array: bool },
 }
 
 /// What a message refers to. Dropping gives the references up.
 ///
 /// Dropping takes locks of `ipc`: none may be held.
 pub(crate) struct Objects {
-    /// The message.
-    name: Name,
+    /// The process that the message is from, and its number there.
+    from_tgid: Pid,
+    id: u32,
     to: Arc<Process>,
     list: List<Object>,
-    /// Descriptors in arrays, once the message is delivered. They are the receiver's while it has the
-    /// buffer: [`Objects::take_descriptors`] is for when it gives that back.
-    descriptors: Option<KVVec<u32>>,
 }
+
+// What `kmalloc()` has.
+kernel::static_assert!(size_of::<Objects>() == 64);
 
 impl Drop for Objects {
     fn drop(&mut self) {
-        for object in self.list.iter() {
-            if let Object::Handle(number, strength) = object {
-                self.to.decrement_handle(*number, *strength);
-            }
-        }
+        self.give_up_references();
     }
 }
 
@@ -75,17 +76,47 @@ impl Drop for Objects {
 const FD_OFFSET: usize = 8;
 
 impl Objects {
-    /// Of the message called `name`, to the process `to`. May sleep. `ENOMEM`.
-    pub(super) fn new(name: Name, to: &Arc<Process>) -> Result<KBox<Self>> {
+    /// Of message `id` of `from_tgid`, to the process `to`. May sleep. `ENOMEM`.
+    pub(super) fn new(from_tgid: Pid, id: u32, to: &Arc<Process>) -> Result<KBox<Self>> {
+        let spare = to.inner.lock().spare_objects.take();
+        if let Some(mut objects) = spare {
+            (objects.from_tgid, objects.id) = (from_tgid, id);
+            return Ok(objects);
+        }
         KBox::init(
             init!(Objects {
-                name,
+                from_tgid,
+                id,
                 to: to.clone(),
                 list: List::new(),
-                descriptors: None,
             }),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// Gives up what the message refers to, but for [`Objects::descriptors`]. No lock may be held.
+    pub(super) fn give_up_references(&mut self) {
+        for object in self.list.iter() {
+            if let Object::Handle(number, strength) = object {
+                self.to.decrement_handle(*number, *strength);
+            }
+        }
+        self.list
+            .retain(|object| matches!(object, Object::Descriptor { in_array: true, .. }));
+    }
+
+    /// Keeps the memory for the next message to the process, unless there is some already. The
+    /// references have been given up. No lock may be held.
+    pub(super) fn recycle(mut objects: KBox<Self>, to: &Process) {
+        objects.list = List::new();
+        let mut inner = to.inner.lock();
+        let surplus = if inner.is_dead || inner.spare_objects.is_some() {
+            Some(objects)
+        } else {
+            inner.spare_objects.replace(objects)
+        };
+        drop(inner);
+        drop(surplus);
     }
 
     /// Turns an object of the sender's into what the receiver gets to see, and keeps what that
@@ -160,8 +191,8 @@ impl Objects {
         security::binder_transfer_file(&sender.process.cred, &self.to.cred, &file)
             .map_err(|_| Failure::failed(EPERM))?;
         trace::FdSent::trace(|| trace::FdSent {
-            from_tgid: self.name.tgid,
-            id: self.name.id,
+            from_tgid: self.from_tgid,
+            id: self.id,
             fd: number,
             offset: offset as u64,
         });
@@ -240,10 +271,10 @@ impl Objects {
     /// [`trace::ObjectSent`].
     fn trace(&self, node: &Node, strength: Strength, from_handle: i64, to_handle: i64) {
         trace::ObjectSent::trace(|| trace::ObjectSent {
-            from_tgid: self.name.tgid,
-            id: self.name.id,
+            from_tgid: self.from_tgid,
+            id: self.id,
             node_tgid: node.owner.tgid,
-            node: node.number,
+            node: node.number.get(),
             from_handle,
             to_handle,
             strong: strength == Strength::Strong,
@@ -258,71 +289,69 @@ impl Objects {
     /// Makes descriptors of the current process for the files, and writes their numbers into the
     /// buffer. They can be used once they are [installed](Descriptors::install).
     ///
-    /// May sleep. `ENOMEM`, whatever goes wrong; no descriptor is left then.
-    pub(super) fn make_descriptors(&mut self, buffer: &mut Buffer) -> Result<Descriptors> {
-        let mut descriptors = Descriptors {
-            list: List::new(),
-            in_arrays: LazyVec::new(),
-        };
+    /// May sleep. `ENOMEM`, whatever goes wrong: then the message cannot be delivered any more.
+    pub(super) fn make_descriptors(
+        &mut self,
+        buffer: &mut Buffer,
+        descriptors: &mut Descriptors,
+    ) -> Result {
         let usual = self.list.len().min(USUAL);
-        for object in self.list.iter() {
+        for object in self.list.iter_mut() {
             let Object::File {
-                file,
-                offset,
-                in_array,
-            } = object
+                offset, in_array, ..
+            } = *object
             else {
                 continue;
             };
-            if descriptors.list.is_empty() {
-                descriptors.list.reserve(usual)?;
-            }
-            if *in_array && descriptors.in_arrays.is_empty() {
-                descriptors.in_arrays.reserve(usual)?;
+            if descriptors.0.is_empty() {
+                descriptors.0.reserve(usual)?;
             }
             let reservation =
                 FileDescriptorReservation::get_unused_fd_flags(file::flags::O_CLOEXEC)
                     .map_err(|_| ENOMEM)?;
             let number = reservation.reserved_fd();
             trace::FdReceived::trace(|| trace::FdReceived {
-                from_tgid: self.name.tgid,
-                id: self.name.id,
+                from_tgid: self.from_tgid,
+                id: self.id,
                 fd: number,
-                offset: *offset as u64,
+                offset: offset as u64,
             });
             buffer
-                .write(*offset, &number.to_ne_bytes())
+                .write(offset, &number.to_ne_bytes())
                 .map_err(|_| ENOMEM)?;
-            if *in_array {
-                descriptors.in_arrays.push(number)?;
+            let made = Object::Descriptor { number, in_array };
+            if let Object::File { file, .. } = core::mem::replace(object, made) {
+                descriptors.0.push((reservation, file))?;
             }
-            descriptors.list.push((reservation, file.clone()))?;
         }
-        // From here on the receiver's descriptors keep the files.
-        self.list
-            .retain(|object| !matches!(object, Object::File { .. }));
-        Ok(descriptors)
+        Ok(())
     }
 
-    /// Takes the descriptors in arrays, for them to be closed.
-    pub(super) fn take_descriptors(&mut self) -> Option<KVVec<u32>> {
-        self.descriptors.take()
+    /// The descriptors that go with the buffer, once the message is delivered.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = u32> + use<'_> {
+        self.list.iter().filter_map(|object| match *object {
+            Object::Descriptor {
+                number,
+                in_array: true,
+            } => Some(number),
+            _ => None,
+        })
     }
 }
 
-/// File descriptors that are reserved for the current process.
-pub(super) struct Descriptors {
-    list: List<(FileDescriptorReservation, ARef<File>)>,
-    /// The numbers of those in arrays.
-    in_arrays: LazyVec<u32>,
-}
+/// File descriptors that are reserved for the current process, and their files.
+pub(super) struct Descriptors(List<(FileDescriptorReservation, ARef<File>)>);
 
 impl Descriptors {
-    /// Makes them usable. Those in arrays go with the buffer that `objects` belong to.
-    pub(super) fn install(self, objects: &mut Objects) {
-        for (reservation, file) in self.list.into_elements() {
+    /// None yet.
+    pub(super) const fn new() -> Self {
+        Descriptors(List::new())
+    }
+
+    /// Makes them usable.
+    pub(super) fn install(self) {
+        for (reservation, file) in self.0.into_elements() {
             reservation.fd_install(file);
         }
-        objects.descriptors = self.in_arrays.into_inner();
     }
 }

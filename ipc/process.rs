@@ -2,6 +2,8 @@
 
 //! Processes: open files of the device.
 
+use core::num::NonZero;
+
 use kernel::{
     alloc::AllocError,
     cred::Credential,
@@ -23,6 +25,7 @@ use super::{
     freeze::{self, Freeze, Frozen},
     handle::{self, Room, Table},
     node::{Hold, Nodes, Settled},
+    object::Objects,
     registry,
     stats::{ProcessCount, ProcessCounts},
     task::{self, OwnFile, ThreadGroup},
@@ -34,6 +37,7 @@ use super::{
 use crate::{
     alloc::queue::{self, Queue, Ticket},
     uapi::{self, br, ioctl, FlatObject, Strength, WriteRead},
+    vma::uaccess,
     watch::trace,
 };
 
@@ -116,6 +120,8 @@ pub(super) struct Inner {
     /// The others, the latest first.
     pub(super) waiting: Queue,
     pub(super) blanks: Blanks,
+    /// What was referred to by a message that is done with: nothing any more.
+    pub(super) spare_objects: Option<KBox<Objects>>,
     /// Messages to the process that are not done with: calls until they are answered, others until
     /// they are delivered.
     pub(super) outstanding: usize,
@@ -152,6 +158,7 @@ impl Inner {
             last_waiting: None,
             waiting: Queue::NOWHERE,
             blanks: Blanks::default(),
+            spare_objects: None,
             outstanding: 0,
             frozen: Frozen::default(),
             freeze_listeners: RBTree::new(),
@@ -288,9 +295,10 @@ impl Inner {
     }
 
     /// Numbers a node.
-    pub(super) fn next_node(&mut self) -> u32 {
+    pub(super) fn next_node(&mut self) -> NonZero<u32> {
+        let number = NonZero::<u32>::MIN.saturating_add(self.last_node);
         self.last_node = self.last_node.wrapping_add(1);
-        self.last_node
+        number
     }
 
     /// Whether userspace is to be asked for another thread. If so, it is counted as asked for.
@@ -469,15 +477,16 @@ impl Process {
 
     /// `BC_FREE_BUFFER`. What is not the address of a delivered buffer changes nothing.
     ///
-    /// Returns the file descriptors that go with the buffer, to be closed, if there are any. May
-    /// sleep.
-    pub(super) fn free_buffer(&self, address: u64) -> Option<KVVec<u32>> {
-        let mut freed = self.area.take(address)?;
+    /// Returns what the message referred to. May sleep.
+    pub(super) fn free_buffer(&self, address: u64) -> Option<KBox<Objects>> {
+        let freed = self.area.take(address)?;
         trace::BufferFree::trace(|| trace::BufferFree {
             tgid: self.tgid,
             offset: self.area.offset_of(address),
         });
-        freed.take_descriptors()
+        // The node's next one-way message need not wait for what closing a file may wait for.
+        drop(freed.hold);
+        freed.objects
     }
 
     /// `BC_INCREFS` and `BC_ACQUIRE`.
@@ -631,10 +640,12 @@ impl Process {
         };
         match command {
             ioctl::WRITE_READ => {
-                let bytes: [u8; WriteRead::SIZE] = user().reader().read()?;
+                let at = UserPtr::from_addr(argument);
+                let mut bytes = [0; WriteRead::SIZE];
+                uaccess::read(&mut bytes, at)?;
                 let mut request = WriteRead::from_bytes(&bytes);
                 let result = thread.write_read(&mut request, own);
-                user().writer().write(&request.to_bytes())?;
+                uaccess::write(at, &request.to_bytes())?;
                 result
             }
             ioctl::SET_MAX_THREADS => {
@@ -857,8 +868,9 @@ impl Process {
         inner.frozen.is_frozen = false;
         self.drained.notify_all();
         let blanks = core::mem::take(&mut inner.blanks);
+        let objects = inner.spare_objects.take();
         drop(inner);
-        drop(blanks);
+        drop((blanks, objects));
         // Has been done if there ever was an area: it kept the file until it was unmapped.
         self.stop_receiving();
 

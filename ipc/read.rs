@@ -9,6 +9,7 @@ use kernel::{
 };
 
 use super::{
+    object::Descriptors,
     process::{self, Wake},
     stats::Output,
     task,
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::{
     uapi::{br, flags, Delivery, Returns, WriteRead},
+    vma::uaccess,
     watch::trace,
 };
 
@@ -57,7 +59,7 @@ impl ReadBuffer<'_> {
         if returns.len() == 0 {
             return Ok(());
         }
-        task::write_user(UserPtr::from_addr(address), returns.as_slice())?;
+        uaccess::write(UserPtr::from_addr(address), returns.as_slice())?;
         self.consumed += returns.len();
         returns.clear();
         Ok(())
@@ -66,7 +68,7 @@ impl ReadBuffer<'_> {
     /// Puts `code`, which has no arguments, where the first return is.
     fn put_first(&self, code: u32) -> Result {
         self.returns.count(code);
-        task::write_user(UserPtr::from_addr(self.address), &code.to_ne_bytes())
+        uaccess::put(UserPtr::from_addr(self.address), code)
     }
 }
 
@@ -308,36 +310,37 @@ impl Thread {
         let Some(parcel) = place else {
             return Ok(false);
         };
-        let descriptors = match &mut parcel.objects {
-            Some(objects) => match objects.make_descriptors(&mut parcel.buffer) {
-                Ok(descriptors) => Some(descriptors),
-                Err(_) => {
-                    *place = None;
-                    let is_reply = transaction.is_reply();
-                    if is_reply {
-                        buffer.returns.push_code(br::FAILED_REPLY);
-                    }
-                    self.unstack(&transaction);
-                    transaction::give_up(transaction, br::FAILED_REPLY);
-                    return Ok(is_reply);
+        let mut descriptors = Descriptors::new();
+        if let Some(objects) = &mut parcel.objects {
+            let made = objects.make_descriptors(&mut parcel.buffer, &mut descriptors);
+            if made.is_err() {
+                drop(descriptors);
+                *place = None;
+                let is_reply = transaction.is_reply();
+                if is_reply {
+                    buffer.returns.push_code(br::FAILED_REPLY);
                 }
-            },
-            None => None,
-        };
+                self.unstack(&transaction);
+                transaction::give_up(transaction, br::FAILED_REPLY);
+                return Ok(is_reply);
+            }
+        }
         let message = transaction.message();
         trace::TransactionReceived::trace(|| trace::TransactionReceived {
             from_tgid: message.name.tgid,
             id: message.name.id,
         });
+        let address = parcel.buffer.address();
+        let data_size = u64::from(message.data_size);
         let mut delivery = Delivery {
             code: message.code,
             flags: message.flags,
             sender_euid: message.sender_euid.into_uid_in_current_ns(),
-            data_size: message.data_size,
-            offsets_size: message.offsets_size,
-            data_address: parcel.buffer.address(),
-            offsets_address: parcel.buffer.address() + (message.data_size + 7 & !7),
-            security_context: message.security_context,
+            data_size,
+            offsets_size: message.offsets_size.into(),
+            data_address: address,
+            offsets_address: address + (data_size + 7 & !7),
+            security_context: message.security_context.map(|at| address + u64::from(at)),
             ..Default::default()
         };
         let mut code = br::REPLY;
@@ -363,17 +366,16 @@ impl Thread {
         buffer.returns.push_delivery(code, &delivery);
 
         if let Err(error) = buffer.flush() {
+            drop(descriptors);
             *place = None;
             task::set_nice(saved_nice);
             self.unstack(&transaction);
             transaction::give_up(transaction, br::FAILED_REPLY);
             return Err(error);
         }
-        if let (Some(descriptors), Some(objects)) = (descriptors, &mut parcel.objects) {
-            descriptors.install(objects);
-        }
+        descriptors.install();
         parcel.buffer.deliver(Payload {
-            _hold: parcel.hold.take(),
+            hold: parcel.hold.take(),
             objects: parcel.objects.take(),
         });
         transaction::recycle_in(transaction, &self.process);

@@ -16,7 +16,6 @@ use kernel::{
         atomic::{Atomic, Relaxed},
     },
     task::{Pid, Task},
-    uaccess::UserPtr,
 };
 
 /// Nice value of a task with `static_prio` 0, negated: `DEFAULT_PRIO` of
@@ -127,40 +126,6 @@ pub(super) fn elapsed_ms(since: u32) -> u64 {
     unsafe { bindings::jiffies64_to_msecs(ticks().wrapping_sub(since).into()) }
 }
 
-/// Reads as many bytes as there are in `bytes` from the user address `from`.
-///
-/// Where they are to be, and without looking up what kind of object `bytes` is in, as
-/// [`UserSliceReader`](kernel::uaccess::UserSliceReader) does. May sleep. `EFAULT`.
-pub(super) fn read_user(bytes: &mut [u8], from: UserPtr) -> Result {
-    // CAST: widens.
-    let len = bytes.len() as c_ulong;
-    // SAFETY: There are `len` bytes to be written to, and any address may be read from: the function
-    // checks that it is userspace's.
-    let left =
-        unsafe { bindings::_copy_from_user(bytes.as_mut_ptr().cast(), from.as_const_ptr(), len) };
-    if left == 0 {
-        Ok(())
-    } else {
-        Err(EFAULT)
-    }
-}
-
-/// Writes `bytes` to the user address `to`, like [`read_user`].
-///
-/// May sleep. `EFAULT`.
-pub(super) fn write_user(to: UserPtr, bytes: &[u8]) -> Result {
-    // CAST: widens.
-    let len = bytes.len() as c_ulong;
-    // SAFETY: There are `len` bytes to be read, and any address may be written to: the function
-    // checks that it is userspace's.
-    let left = unsafe { bindings::_copy_to_user(to.as_mut_ptr(), bytes.as_ptr().cast(), len) };
-    if left == 0 {
-        Ok(())
-    } else {
-        Err(EFAULT)
-    }
-}
-
 /// The file behind a descriptor of the current process.
 ///
 /// `EBADF`. Called in ioctls of this driver only.
@@ -208,7 +173,7 @@ impl<'a> OwnFile<'a> {
     /// drops the last reference, it goes on the way to userspace.
     ///
     /// May sleep. No lock may be held.
-    pub(super) fn close(&mut self, descriptors: KVVec<u32>) {
+    pub(super) fn close(&mut self, descriptors: impl Iterator<Item = u32>) {
         if self.kept.is_none() {
             HAS_KEPT.store(true, Relaxed);
             self.kept = Some(self.file.into());

@@ -82,10 +82,12 @@ struct Todo {
 
 impl Todo {
     /// Whether there is nothing in it but, at the most, `complete`.
+    #[inline]
     fn is_settled(&self, queues: &Queues) -> bool {
         self.message.is_none() && queues.is_empty(self.queue)
     }
 
+    #[inline]
     fn is_empty(&self, queues: &Queues) -> bool {
         self.complete.is_none() && self.is_settled(queues)
     }
@@ -266,6 +268,7 @@ impl Thread {
     }
 
     /// Whether the thread may take work of its process: it handles no call and has no work itself.
+    #[inline]
     pub(super) fn is_available(&self, inner: &process::Inner) -> bool {
         let state = self.state.access(inner);
         state.stack.is_none() && state.todo.is_empty(&inner.queues)
@@ -305,11 +308,13 @@ impl Thread {
     }
 
     /// Whether the thread has work of its own.
+    #[inline]
     pub(super) fn has_own_work(&self, inner: &process::Inner) -> bool {
         !self.state.access(inner).todo.is_empty(&inner.queues)
     }
 
     /// Whether a read would return; with `for_process` also because of the process's work.
+    #[inline]
     pub(super) fn has_work(&self, inner: &process::Inner, for_process: bool) -> bool {
         let state = self.state.access(inner);
         (state.is_urgent && !state.todo.is_empty(&inner.queues))

@@ -2,6 +2,8 @@
 
 //! Transactions: messages under way, and calls that wait for their reply.
 
+use core::num::NonZero;
+
 use kernel::{
     alloc::AllocError,
     prelude::*,
@@ -114,7 +116,7 @@ pub(super) struct Target {
     /// Nice value of the node. See [`super::Node::min_nice`].
     pub(super) min_nice: i32,
     /// Number of the node.
-    pub(super) node: u32,
+    pub(super) node: NonZero<u32>,
 }
 
 /// What a message is called: its sender, and its number among those of that process.
@@ -148,11 +150,11 @@ pub(super) struct Message {
     /// Nice value of the sending thread.
     pub(super) nice: i32,
     /// Bytes of the payload.
-    pub(super) data_size: u64,
+    pub(super) data_size: u32,
     /// Bytes of the offsets behind it.
-    pub(super) offsets_size: u64,
-    /// Receiver's address of the sender's security context, where the node asks for one.
-    pub(super) security_context: Option<u64>,
+    pub(super) offsets_size: u32,
+    /// Where in the buffer the sender's security context is, if the node asks for one.
+    pub(super) security_context: Option<u32>,
 }
 
 /// The bytes of a message that has not been delivered yet.
@@ -182,6 +184,9 @@ pub(crate) struct Transaction {
     message: Message,
     state: LockedBy<State, process::Inner>,
 }
+
+// With its reference count what `kmalloc()` has in 192 bytes.
+kernel::static_assert!(size_of::<Transaction>() == 184);
 
 /// A record to be filled in: without parcel, stack, or sender.
 pub(super) type Blank = UniqueArc<Transaction>;
@@ -286,12 +291,12 @@ impl Transaction {
             id: message.name.id,
             to_tgid: self.to.tgid,
             to_tid,
-            node: message.target.map_or(0, |target| target.node),
+            node: message.target.map_or(0, |target| target.node.get()),
             reply: self.is_reply(),
             code: message.code,
             flags: message.flags,
-            data_size: message.data_size,
-            offsets_size: message.offsets_size,
+            data_size: message.data_size.into(),
+            offsets_size: message.offsets_size.into(),
         }
     }
 

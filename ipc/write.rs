@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     uapi::{self, br, flags, Command, DecodeError, TransactionData, WriteRead},
-    vma::Kind,
+    vma::{uaccess, Kind},
     watch::trace,
 };
 
@@ -66,7 +66,7 @@ impl Commands {
     /// Reads `len` bytes from where the last command ended into the window.
     fn read(&mut self, len: usize) -> Result {
         let address = UserPtr::from_addr(self.address.wrapping_add(self.consumed));
-        task::read_user(self.window.get_mut(..len).ok_or(EINVAL)?, address)?;
+        uaccess::read(self.window.get_mut(..len).ok_or(EINVAL)?, address)?;
         (self.from, self.to) = (0, len);
         Ok(())
     }
@@ -194,8 +194,8 @@ impl Thread {
             Command::Transaction(ref data) => return Ok(self.send_call(data)),
             Command::Reply(ref data) => return Ok(self.send_reply(data)),
             Command::FreeBuffer(address) => {
-                if let Some(descriptors) = self.process.free_buffer(address) {
-                    self.close(descriptors, own);
+                if let Some(objects) = self.process.free_buffer(address) {
+                    self.give_up(objects, own);
                 }
             }
             Command::Increment(strength, handle) => {
@@ -245,12 +245,15 @@ impl Thread {
         Ok(false)
     }
 
-    /// Closes file descriptors that went with a buffer.
-    #[cold]
-    fn close(&self, descriptors: KVVec<u32>, own: &mut OwnFile<'_>) {
-        own.close(descriptors);
-        // Files are torn down when the task returns to userspace, so it must not wait here.
-        self.need_return.store(true, Relaxed);
+    /// Gives up what a buffer referred to that has been freed, and closes its file descriptors.
+    fn give_up(&self, mut objects: KBox<Objects>, own: &mut OwnFile<'_>) {
+        objects.give_up_references();
+        if objects.descriptors().next().is_some() {
+            own.close(objects.descriptors());
+            // Files are torn down when the task returns to userspace, so it must not wait here.
+            self.need_return.store(true, Relaxed);
+        }
+        Objects::recycle(objects, &self.process);
     }
 
     /// `BC_TRANSACTION`. `true` if it failed.
@@ -362,7 +365,7 @@ impl Thread {
             Kind::TwoWay
         };
         let accepts_files = node.accepts_files();
-        let (mut parcel, security_context) =
+        let (mut parcel, filled) =
             fill(self, id, owner, data, kind, accepts_files, context.as_ref())?;
         let message = Message {
             name: self.name_message(id),
@@ -381,13 +384,13 @@ impl Thread {
             code: data.code,
             flags: data.flags,
             nice: task::nice(),
-            data_size: data.data_size,
-            offsets_size: data.offsets_size,
-            security_context,
+            data_size: filled.data_size,
+            offsets_size: filled.offsets_size,
+            security_context: filled.security_context,
         };
         let transaction = Transaction::new(spare, owner, message)?;
         parcel.hold = Some(hold);
-        self.post_call(&node, transaction, parcel)
+        self.post_call(&node, transaction, parcel, filled.is_spam)
     }
 
     /// Queues a call or one-way message to its receiver.
@@ -398,6 +401,7 @@ impl Thread {
         node: &Node,
         transaction: Arc<Transaction>,
         parcel: Parcel,
+        is_spam: bool,
     ) -> Result<(), Failure> {
         let mut inner = self.process.lock_with_entries(1)?;
         let (complete, below) = if transaction.is_call() {
@@ -405,11 +409,7 @@ impl Thread {
             let stack = &mut self.state.access_mut(&mut inner).stack;
             (complete, stack.replace(transaction.clone()))
         } else {
-            let sent = if parcel.buffer.is_spam() {
-                Sent::AsSpam
-            } else {
-                Sent::Plainly
-            };
+            let sent = if is_spam { Sent::AsSpam } else { Sent::Plainly };
             (self.push_complete(&mut inner, sent), None)
         };
         drop(inner);
@@ -500,7 +500,7 @@ impl Thread {
         };
         // Whether a reply may carry files is up to who asked for it.
         let accepts_files = call.message().flags & flags::ACCEPT_FDS != 0;
-        let (parcel, _) = fill(
+        let (parcel, filled) = fill(
             self,
             id,
             &from.process,
@@ -521,8 +521,8 @@ impl Thread {
             code: data.code,
             flags: data.flags,
             nice: task::nice(),
-            data_size: data.data_size,
-            offsets_size: data.offsets_size,
+            data_size: filled.data_size,
+            offsets_size: filled.offsets_size,
             security_context: None,
         };
         let reply = Transaction::new(spare, &from.process, message)?;
@@ -681,8 +681,18 @@ fn caller_in(transaction: &Transaction, _to: &process::Inner) -> Option<Arc<Thre
     None
 }
 
-/// Makes a buffer in the receive area of `to` and fills it with the payload of message `id`. Also
-/// returns where in the buffer the security context is, if there is one.
+/// What has been put into a buffer.
+struct Filled {
+    /// Bytes of the payload.
+    data_size: u32,
+    /// Bytes of the offsets behind it.
+    offsets_size: u32,
+    /// Where in the buffer the security context is, if there is one.
+    security_context: Option<u32>,
+    is_spam: bool,
+}
+
+/// Makes a buffer in the receive area of `to` and fills it with the payload of message `id`.
 ///
 /// May sleep. When it fails, all is as before.
 fn fill(
@@ -693,7 +703,7 @@ fn fill(
     kind: Kind,
     accepts_files: bool,
     security_context: Option<&SecurityCtx>,
-) -> Result<(Parcel, Option<u64>), Failure> {
+) -> Result<(Parcel, Filled), Failure> {
     let invalid = Failure::failed(EINVAL);
     let context_len = security_context.map_or(0, SecurityCtx::len);
     let layout = match Layout::new(data, context_len) {
@@ -702,19 +712,19 @@ fn fill(
         None => return Err(Failure::dead(ESRCH)),
     };
     let clear_on_free = data.flags & flags::CLEAR_BUF != 0;
-    let mut buffer = to
-        .area
-        .reserve(layout.len, kind, clear_on_free)
-        .map_err(|error| {
-            let failure = Failure::from(error);
-            trace::BufferFailed::trace(|| trace::BufferFailed {
-                tgid: to.tgid,
-                size: layout.len as u64,
-                one_way: kind != Kind::TwoWay,
-                error: failure.errno(),
-            });
-            failure
-        })?;
+    let (mut buffer, is_spam) =
+        to.area
+            .reserve(layout.len, kind, clear_on_free)
+            .map_err(|error| {
+                let failure = Failure::from(error);
+                trace::BufferFailed::trace(|| trace::BufferFailed {
+                    tgid: to.tgid,
+                    size: layout.len as u64,
+                    one_way: kind != Kind::TwoWay,
+                    error: failure.errno(),
+                });
+                failure
+            })?;
     trace::BufferAlloc::trace(|| trace::BufferAlloc {
         tgid: to.tgid,
         offset: buffer.offset() as u64,
@@ -735,7 +745,7 @@ fn fill(
         let mut transfer = Transfer {
             sender,
             accepts_files,
-            objects: Objects::new(sender.name_message(id), to).map_err(Failure::failed)?,
+            objects: Objects::new(sender.process.tgid, id, to).map_err(Failure::failed)?,
             buffer: &mut buffer,
         };
         let offsets = user(data.offsets_address);
@@ -754,15 +764,22 @@ fn fill(
             buffer
                 .write(layout.security_context, context.as_bytes())
                 .map_err(Failure::failed)?;
-            Some(buffer.address() + layout.security_context as u64)
+            Some(layout.security_context as u32)
         }
         None => None,
     };
-    buffer.install().map_err(Failure::from)?;
+    // CAST: an area is at most 64 MiB long; see the crate root.
+    let filled = Filled {
+        data_size: data.data_size as u32,
+        offsets_size: data.offsets_size as u32,
+        security_context,
+        is_spam,
+    };
+    buffer.install()?;
     let parcel = Parcel {
         buffer,
         objects,
         hold: None,
     };
-    Ok((parcel, security_context))
+    Ok((parcel, filled))
 }

@@ -235,14 +235,15 @@ impl<B: Send + 'static> Area<B> {
 
     /// Reserves a buffer of `len_bytes`, which is to be filled, installed and delivered.
     ///
-    /// With `clear_on_free` its bytes are cleared before others take their place. Called by the
+    /// With `clear_on_free` its bytes are cleared before others take their place. Also says whether
+    /// the sender of this one-way message is sending too many: see [`Ranges::is_spam`]. Called by the
     /// sender. May sleep.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         len_bytes: usize,
         kind: Kind,
         clear_on_free: bool,
-    ) -> Result<Buffer<B>, AllocError> {
+    ) -> Result<(Buffer<B>, bool), AllocError> {
         let table = match self.backing.in_use() {
             Some(table) => table,
             None => self.start_using()?,
@@ -295,14 +296,12 @@ impl<B: Send + 'static> Area<B> {
                 }
             }
         };
-        Ok(Buffer {
+        let buffer = Buffer {
             area: self.clone(),
-            // Within the area, so within the address space.
-            address: table.start.wrapping_add(handle.start_bytes()),
             handle: Some(handle),
             pending,
-            is_spam,
-        })
+        };
+        Ok((buffer, is_spam))
     }
 
     /// Makes sure that all pages of a buffer are there: those that others may cover, too, are
@@ -639,23 +638,22 @@ pub(crate) struct Buffer<B: Send + 'static> {
     area: Arc<Area<B>>,
     /// [`None`] once it is delivered.
     handle: Option<Handle>,
-    /// User address in the receiver.
-    address: usize,
     /// What has been written to, as long as there are pages that are to be installed. (Apart, as there
     /// seldom are any, and a buffer is moved a few times on its way.)
     pending: Option<KBox<Filled>>,
-    is_spam: bool,
 }
 
 impl<B: Send + 'static> Buffer<B> {
     /// The user address of the buffer in the receiver.
     pub(crate) fn address(&self) -> u64 {
-        self.address as u64
-    }
-
-    /// Whether the sender of this one-way message is sending too many: see [`Ranges::is_spam`].
-    pub(crate) fn is_spam(&self) -> bool {
-        self.is_spam
+        let start = self
+            .area
+            .backing
+            .table
+            .as_ref()
+            .map_or(0, |table| table.start);
+        // Within the area, so within the address space.
+        start.wrapping_add(self.offset()) as u64
     }
 
     /// Where in the area the buffer is, in bytes; 0 once it is delivered.
@@ -669,15 +667,11 @@ impl<B: Send + 'static> Buffer<B> {
     pub(crate) fn copy_from_user(&mut self, offset: usize, from: UserPtr, len: usize) -> Result {
         let mut copied = 0;
         self.fill(offset, len, |page, at, len| {
-            let from = from.wrapping_byte_add(copied).as_const_ptr();
+            let from = from.wrapping_byte_add(copied);
             copied += len;
             // SAFETY: Only who has the buffer writes to its part of the page. Userspace may read it
             // meanwhile, which makes no difference to the kernel.
-            if unsafe { page::copy_from_user(page, at, from, len) } {
-                Ok(())
-            } else {
-                Err(EFAULT)
-            }
+            unsafe { page::copy_from_user(page, at, from, len) }
         })
     }
 

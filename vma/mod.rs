@@ -66,6 +66,7 @@ mod filled;
 pub(crate) mod ops;
 mod page;
 mod table;
+pub(crate) mod uaccess;
 
 pub(crate) use self::{
     area::{prepare, AllocError, Area, AreaOwner, Buffer},

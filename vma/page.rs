@@ -9,9 +9,13 @@ use core::{
 
 use kernel::{
     bindings,
-    ffi::{c_int, c_void},
+    ffi::c_int,
     page::{BorrowedPage, Page, PAGE_SIZE},
+    prelude::*,
+    uaccess::UserPtr,
 };
+
+use super::uaccess;
 
 /// How pages are allocated: charged to the active memory cgroup (the receiver's), and without a
 /// warning and without the OOM killer if that is full.
@@ -237,8 +241,9 @@ pub(super) unsafe fn borrow<'a>(page: NonNull<bindings::page>) -> BorrowedPage<'
     unsafe { BorrowedPage::from_raw(page) }
 }
 
-/// Copies `len` bytes from the user address `from` to `offset` in `page`. Says whether it could.
-/// Nothing is copied unless that is within the page. May sleep.
+/// Copies `len` bytes from the user address `from` to `offset` in `page`.
+///
+/// `EFAULT`; `EINVAL`, and nothing is copied, unless that is within the page. May sleep.
 ///
 /// # Safety
 ///
@@ -246,23 +251,19 @@ pub(super) unsafe fn borrow<'a>(page: NonNull<bindings::page>) -> BorrowedPage<'
 pub(super) unsafe fn copy_from_user(
     page: &Page,
     offset: usize,
-    from: *const c_void,
+    from: UserPtr,
     len: usize,
-) -> bool {
+) -> Result {
     if offset > PAGE_SIZE || len > PAGE_SIZE - offset {
-        return false;
+        return Err(EINVAL);
     }
     // SAFETY: The page is there while it is borrowed.
     let address = unsafe { bindings::kmap_local_page(page.as_ptr()) };
-    let to = address.wrapping_byte_add(offset);
-    // Not `copy_from_user()`, which would find out what kind of object is at `to`, and how large it
-    // is: that is known, and has been checked against.
-    // SAFETY: There are `len` bytes at `to`, which the caller may write to. The function makes sure
-    // that `from` is a user address.
-    let left = unsafe { bindings::_copy_from_user(to, from, len) };
+    // SAFETY: There are `len` bytes, which the caller may write to.
+    let result = unsafe { uaccess::read_raw(address.wrapping_byte_add(offset), from, len) };
     // SAFETY: It is what has been mapped last.
     unsafe { bindings::kunmap_local(address) };
-    left == 0
+    result
 }
 
 /// The place of `page` in a list of the shrinker.
