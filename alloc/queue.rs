@@ -310,6 +310,12 @@ impl<W, S: Storage> Arena<W, S> {
         (self.slots.capacity() - self.slots.free()) as usize
     }
 
+    /// The number of items in all queues, and in none.
+    #[cfg(any(test, rust_ipc_kunit))]
+    pub(super) fn items(&self) -> usize {
+        self.items as usize
+    }
+
     fn unreserved(&self) -> u32 {
         self.slots.free().saturating_sub(self.reserved)
     }

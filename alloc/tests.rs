@@ -526,9 +526,10 @@ mod queue_model {
         fn check(&self) -> Checked {
             ensure!(!self.arena.needs_memory(self.free));
             ensure!(self.arena.needs_memory(self.free + 1));
-            let mut used = 0;
+            let (mut used, mut count) = (0, 0);
             for (queue, items) in self.queues.iter() {
                 used += 1 + items.len();
+                count += items.len();
                 ensure!(self.arena.is_empty(*queue) == items.is_empty());
                 ensure!(self.arena.front(*queue) == items.first().map(|(number, _)| number));
                 let mut there = self.arena.iter(*queue);
@@ -539,7 +540,7 @@ mod queue_model {
                     .iter()
                     .all(|(number, position)| there.next() == Some((*position, number))));
             }
-            ensure!(self.arena.used() == used);
+            ensure!(self.arena.used() == used && self.arena.items() == count);
             Ok(())
         }
     }
@@ -1060,13 +1061,19 @@ mod cases {
         for _ in 0..3 {
             drop(arena.provide(queue_chunk()));
         }
-        assert!(arena.is_empty(Queue::NOWHERE));
+        // With an item in another queue, as nobody looks for any where there is none.
+        let Some(queue) = arena.new_queue() else {
+            assert!(false);
+            return;
+        };
+        assert!(arena.push_back(queue, 1).is_ok());
+        assert!(arena.is_empty(Queue::NOWHERE) && arena.front(Queue::NOWHERE).is_none());
         assert_eq!(arena.push_back(Queue::NOWHERE, 1), Err(1));
         assert_eq!(arena.push_front(Queue::NOWHERE, 1), Err(1));
         assert_eq!(arena.pop_front(Queue::NOWHERE), None);
         assert!(!arena.free_queue(Queue::NOWHERE));
         assert_eq!(arena.positions(Queue::NOWHERE).count(), 0);
-        assert_eq!(arena.used(), 0);
+        assert_eq!((arena.used(), arena.items()), (2, 1));
     }
 
     #[test]

@@ -759,6 +759,8 @@ fn fill(
         None
     };
 
+    // CAST: these are no more than the layout's length, of which there is a buffer: an area is at most
+    // 64 MiB long (see the crate root).
     let security_context = match security_context {
         Some(context) => {
             buffer
@@ -768,7 +770,6 @@ fn fill(
         }
         None => None,
     };
-    // CAST: an area is at most 64 MiB long; see the crate root.
     let filled = Filled {
         data_size: data.data_size as u32,
         offsets_size: data.offsets_size as u32,

@@ -644,7 +644,7 @@ pub(crate) struct Buffer<B: Send + 'static> {
 }
 
 impl<B: Send + 'static> Buffer<B> {
-    /// The user address of the buffer in the receiver.
+    /// The user address of the buffer in the receiver; that of the area once it is delivered.
     pub(crate) fn address(&self) -> u64 {
         let start = self
             .area
