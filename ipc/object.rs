@@ -52,6 +52,19 @@ enum Object {
     Descriptor { number: u32, in_array: bool },
 }
 
+impl Object {
+    /// The descriptor that goes with the buffer, if this is one.
+    fn descriptor_in_array(&self) -> Option<u32> {
+        match *self {
+            Object::Descriptor {
+                number,
+                in_array: true,
+            } => Some(number),
+            _ => None,
+        }
+    }
+}
+
 /// What a message refers to. Dropping gives the references up.
 ///
 /// Dropping takes locks of `ipc`: none may be held.
@@ -102,7 +115,7 @@ impl Objects {
             }
         }
         self.list
-            .retain(|object| matches!(object, Object::Descriptor { in_array: true, .. }));
+            .retain(|object| object.descriptor_in_array().is_some());
     }
 
     /// Keeps the memory for the next message to the process, unless there is some already. The
@@ -329,13 +342,7 @@ impl Objects {
 
     /// The descriptors that go with the buffer, once the message is delivered.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = u32> + use<'_> {
-        self.list.iter().filter_map(|object| match *object {
-            Object::Descriptor {
-                number,
-                in_array: true,
-            } => Some(number),
-            _ => None,
-        })
+        self.list.iter().filter_map(Object::descriptor_in_array)
     }
 }
 

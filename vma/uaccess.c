@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Short copies from and to userspace, a word at a time. uaccess.rs declares
- * these to Rust.
+ * these to Rust, and calls them where words may be at any address.
  *
  * On an x86-64 processor that says it is fast, copy_from_user() and
  * copy_to_user() are a "rep movsb". That is the best there is for pages; for a
@@ -44,8 +44,6 @@
 
 bool rust_ipc_read_user(void *to, const void __user *from, size_t len)
 {
-	if (!IS_ENABLED(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS))
-		return !_copy_from_user(to, from, len);
 	might_fault();
 	if (should_fail_usercopy())
 		return false;
@@ -58,8 +56,6 @@ fault:
 
 bool rust_ipc_write_user(void __user *to, const void *from, size_t len)
 {
-	if (!IS_ENABLED(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS))
-		return !_copy_to_user(to, from, len);
 	might_fault();
 	if (should_fail_usercopy())
 		return false;
@@ -72,8 +68,6 @@ fault:
 
 bool rust_ipc_put_user(u32 value, u32 __user *to)
 {
-	if (!IS_ENABLED(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS))
-		return !_copy_to_user(to, &value, sizeof(value));
 	might_fault();
 	if (should_fail_usercopy())
 		return false;

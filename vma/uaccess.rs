@@ -10,10 +10,14 @@
 
 use kernel::{bindings, prelude::*, uaccess::UserPtr};
 
-/// What is short enough to be copied a word at a time, in bytes. Above, a "rep movsb" is as fast.
-/// (And no more than the guard page at the end of userspace: an address beyond is found out by the
-/// first access.)
-const SHORT: usize = 256;
+/// What is short enough to be copied a word at a time, in bytes: nothing where a word may not be at
+/// any address. Above, a "rep movsb" is as fast. (And no more than the guard page at the end of
+/// userspace: an address beyond is found out by the first access.)
+const SHORT: usize = if cfg!(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS) {
+    256
+} else {
+    0
+};
 
 /// See `uaccess.c`.
 mod extern_c {
@@ -84,6 +88,9 @@ pub(crate) fn write(to: UserPtr, bytes: &[u8]) -> Result {
 /// May sleep. `EFAULT`.
 #[inline]
 pub(crate) fn put(to: UserPtr, code: u32) -> Result {
+    if SHORT == 0 {
+        return write(to, &code.to_ne_bytes());
+    }
     // SAFETY: Any address may be written to: the function checks that it is userspace's.
     let is_written = unsafe { extern_c::rust_ipc_put_user(code, to.as_mut_ptr()) };
     is_written.then_some(()).ok_or(EFAULT)
